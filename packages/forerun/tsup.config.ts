@@ -1,1 +1,3 @@
-export { default } from '@forerun/tooling/tsup';
+import { preset } from '@forerun/tooling/tsup';
+
+export default preset(['src/index.ts', 'src/cli.ts', 'src/launch/adapter-environment.ts', 'src/launch/probe-adapter.ts']);
