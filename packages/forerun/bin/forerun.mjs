@@ -27,7 +27,9 @@ function become(command, parameters, variables) {
 if (fromSource && !process.features.typescript) {
   const node = join(repository, 'node_modules', '.bin', 'node');
   if (!existsSync(node)) {
-    console.error(`forerun: running from source needs Node 22.18 or newer, this is ${process.version}; run "npm run setup" at the repository root.`);
+    console.error(
+      `forerun: running from source needs Node 22.18 or newer, this is ${process.version}; run "npm run setup" at the repository root.`,
+    );
     process.exit(1);
   }
   become(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {});

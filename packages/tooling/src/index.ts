@@ -1,1 +1,2 @@
-export {};
+export { type ChromiumOptions, launchChromium } from './chromium.ts';
+export { type DenoResult, runInDeno } from './deno.ts';

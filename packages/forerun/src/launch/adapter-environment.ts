@@ -56,9 +56,14 @@ function software(environment: NodeJS.ProcessEnv, demanded: boolean): AdapterEnv
   const folder = softwareDriverFolder();
   if (folder === undefined) {
     if (!demanded) return machine;
-    throw new Error('The software adapter comes with the npm package @sparticuz/chromium, which was not found: install it, or unset FORERUN_ADAPTER.');
+    throw new Error(
+      'The software adapter comes with the npm package @sparticuz/chromium, which was not found: install it, or unset FORERUN_ADAPTER.',
+    );
   }
-  return { lane: 'software', variables: { FORERUN_ADAPTER: 'software', ...vulkan(environment, join(folder, 'vk_swiftshader_icd.json'), folder) } };
+  return {
+    lane: 'software',
+    variables: { FORERUN_ADAPTER: 'software', ...vulkan(environment, join(folder, 'vk_swiftshader_icd.json'), folder) },
+  };
 }
 
 function lavapipe(environment: NodeJS.ProcessEnv): AdapterEnvironment {
@@ -68,22 +73,41 @@ function lavapipe(environment: NodeJS.ProcessEnv): AdapterEnvironment {
       `Mesa's lavapipe is not installed: no lvp_icd*.json in ${icdFolders.join(', ')}. On Debian install mesa-vulkan-drivers (25 or newer), or use FORERUN_ADAPTER=software.`,
     );
   }
-  const systemLoader = ['/usr/lib/x86_64-linux-gnu/libvulkan.so.1', '/usr/lib64/libvulkan.so.1', '/usr/lib/libvulkan.so.1'].some((path) => existsSync(path));
+  const systemLoader = [
+    '/usr/lib/x86_64-linux-gnu/libvulkan.so.1',
+    '/usr/lib64/libvulkan.so.1',
+    '/usr/lib/libvulkan.so.1',
+  ].some((path) => existsSync(path));
   const loaderFolder = systemLoader ? undefined : softwareDriverFolder();
-  return { lane: 'lavapipe', variables: { FORERUN_ADAPTER: 'lavapipe', ...vulkan(environment, manifest, loaderFolder) } };
+  return {
+    lane: 'lavapipe',
+    variables: { FORERUN_ADAPTER: 'lavapipe', ...vulkan(environment, manifest, loaderFolder) },
+  };
 }
 
-function vulkan(environment: NodeJS.ProcessEnv, manifest: string, loaderFolder: string | undefined): Record<string, string> {
+function vulkan(
+  environment: NodeJS.ProcessEnv,
+  manifest: string,
+  loaderFolder: string | undefined,
+): Record<string, string> {
   const variables: Record<string, string> = { VK_ICD_FILENAMES: manifest, VK_DRIVER_FILES: manifest };
   if (loaderFolder !== undefined) {
-    const others = (environment['LD_LIBRARY_PATH'] ?? '').split(delimiter).filter((path) => path !== '' && path !== loaderFolder);
+    const others = (environment['LD_LIBRARY_PATH'] ?? '')
+      .split(delimiter)
+      .filter((path) => path !== '' && path !== loaderFolder);
     variables['LD_LIBRARY_PATH'] = [loaderFolder, ...others].join(delimiter);
   }
   return variables;
 }
 
 function manifests(): string[] {
-  return icdFolders.flatMap((folder) => (existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')).map((name) => join(folder, name)) : []));
+  return icdFolders.flatMap((folder) =>
+    existsSync(folder)
+      ? readdirSync(folder)
+          .filter((name) => name.endsWith('.json'))
+          .map((name) => join(folder, name))
+      : [],
+  );
 }
 
 /** A device node says that there may be a GPU; only asking the driver, in a process that may crash alone, says that it works. */
@@ -91,9 +115,16 @@ function hasGpu(environment: NodeJS.ProcessEnv): boolean {
   const render = existsSync('/dev/dri') && readdirSync('/dev/dri').some((name) => name.startsWith('renderD'));
   const nodes = render || existsSync('/dev/nvidiactl') || existsSync('/dev/dxg');
   if (!nodes) return false;
-  const probe = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './probe-adapter.ts' : './probe-adapter.js', import.meta.url));
+  const probe = fileURLToPath(
+    new URL(import.meta.url.endsWith('.ts') ? './probe-adapter.ts' : './probe-adapter.js', import.meta.url),
+  );
   try {
-    const answer = execFileSync(process.execPath, [probe], { env: environment, encoding: 'utf8', timeout: 30_000, stdio: ['ignore', 'pipe', 'ignore'] });
+    const answer = execFileSync(process.execPath, [probe], {
+      env: environment,
+      encoding: 'utf8',
+      timeout: 30_000,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
     return answer.trim() === 'hardware';
   } catch {
     return false;
@@ -137,11 +168,12 @@ function unpack(archive: string, folder: string): void {
 /** The plain files of a flat tar archive: 512-byte headers, name at 0, octal size at 124, type at 156. */
 function* tarFiles(tar: Buffer): Generator<{ name: string; bytes: Buffer }> {
   const text = (from: number, to: number): string => tar.toString('latin1', from, to).replace(/\0.*$/s, '');
-  for (let at = 0; at + 512 <= tar.length && tar[at] !== 0; ) {
+  for (let at = 0; at + 512 <= tar.length && tar[at] !== 0;) {
     const name = text(at, at + 100).replace(/^\.\//, '');
     const size = Number.parseInt(text(at + 124, at + 136), 8);
     const type = text(at + 156, at + 157);
-    if ((type === '' || type === '0') && !name.includes('/')) yield { name, bytes: tar.subarray(at + 512, at + 512 + size) };
+    if ((type === '' || type === '0') && !name.includes('/'))
+      yield { name, bytes: tar.subarray(at + 512, at + 512 + size) };
     at += 512 + Math.ceil(size / 512) * 512;
   }
 }
