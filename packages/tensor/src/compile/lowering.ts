@@ -1,0 +1,73 @@
+import type { Device } from '../device/device.ts';
+import type { Operand } from '../graph/operation.ts';
+import type { State } from '../graph/state.ts';
+import type { Tensor } from '../graph/tensor.ts';
+import type { Weight } from '../graph/weight.ts';
+import type { Kernel } from '../kernel/define-kernel.ts';
+import type { Grid } from '../kernel/grid.ts';
+
+/** Where a binding's bytes live: scratch of this program, or something that outlives it. */
+export type BufferSource =
+  | { readonly kind: 'scratch'; readonly id: number; readonly bytes: number; readonly label: string }
+  | { readonly kind: 'state'; readonly state: State }
+  | { readonly kind: 'weight'; readonly store: WeightResolver; readonly placement: object; readonly array: 'codes' | 'scales' }
+  | { readonly kind: 'fixed'; readonly buffer: GPUBuffer };
+
+/** Finds the buffer of a placed weight once memory has been taken. */
+export interface WeightResolver {
+  resolve(placement: object, array: 'codes' | 'scales'): GPUBuffer;
+}
+
+/** A stretch of a buffer, bound as a whole; the offset is a multiple of 256. */
+export interface BufferView {
+  readonly source: BufferSource;
+  readonly offsetBytes?: number;
+  readonly bytes?: number;
+}
+
+/** Rows `rowBegin ..< rowEnd` of a weight, as one kernel can bind them. */
+export interface WeightPart {
+  readonly rowBegin: number;
+  readonly rowEnd: number;
+  /** Values or codes; the part's first row is row `rowOffset` of this view. */
+  readonly codes: BufferView;
+  /** f16 scales in pairs, for q8 and q4; index = (row of the view) * blocks + block. */
+  readonly scales: BufferView | undefined;
+  readonly rowOffset: number;
+}
+
+/** One dispatch as an operation asks for it. */
+export interface DispatchRequest<Constants, Bindings extends string, Uniforms extends string> {
+  readonly constants: Constants;
+  readonly uniforms?: Readonly<Record<Uniforms, number>>;
+  readonly bindings: Readonly<Record<Bindings, BufferView>>;
+  /** Workgroups; a function where they follow from the host's bound on the length of the context. */
+  readonly workgroups: Grid | ((bound: number) => Grid);
+  /** What `explain` calls it; the kernel's name without. */
+  readonly label?: string;
+  /** Bytes read and written, for the floor; a function of the bound where it depends on it. */
+  readonly bytes?: number | ((bound: number) => number);
+  readonly flops?: number | ((bound: number) => number);
+}
+
+/** What an operation sees while it chooses its kernels. */
+export interface Lowering {
+  readonly device: Device;
+  /** The buffer of an activation. */
+  tensor(tensor: Operand): BufferView;
+  /** The buffer of a state. */
+  state(state: Operand): BufferView;
+  /** Where a weight lies, in parts that the device can bind. */
+  weight(weight: Operand): readonly WeightPart[];
+  /** Where weights that are read together lie, if they are adjacent rows of one part; undefined otherwise. */
+  weights(weights: readonly Weight[]): WeightPart | undefined;
+  /** Makes `output` another name for `view`. */
+  alias(output: Tensor, view: BufferView): void;
+  /** Scratch for this node alone. */
+  scratch(bytes: number, label: string): BufferView;
+  /** Appends a dispatch. */
+  dispatch<Constants extends object, Bindings extends string, Uniforms extends string>(
+    kernel: Kernel<Constants, Bindings, Uniforms>,
+    request: DispatchRequest<Constants, Bindings, Uniforms>,
+  ): void;
+}

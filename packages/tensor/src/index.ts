@@ -1,0 +1,31 @@
+export {
+  AdapterError, ArgumentError, DeviceLimitError, DeviceLostError, DTypeError, ForerunError, GpuValidationError, OutOfMemoryError, ShapeError,
+} from './errors.ts';
+export type { AdapterDescription, AdapterKind, DeviceOptions, MemoryPurpose } from './device/device.ts';
+export { Device, requestDevice } from './device/device.ts';
+export type { DType, TensorSpec } from './graph/dtype.ts';
+export { elementCount, rowCount, rowWidth, sameShape, shapeText } from './graph/dtype.ts';
+export type { GraphConstant, GraphInput, GraphNode } from './graph/graph.ts';
+export { Graph, trace } from './graph/graph.ts';
+export type { NdArray, Operand, Operation } from './graph/operation.ts';
+export { defineOperation } from './graph/operation.ts';
+export type { StateInit } from './graph/state.ts';
+export { State } from './graph/state.ts';
+export { Tensor } from './graph/tensor.ts';
+export type { WeightBytes, WeightFormat } from './graph/weight.ts';
+export { quantBlock, rowWords, Weight, weightBytes } from './graph/weight.ts';
+export type { Access, AnyKernel, Binding, Guard, Kernel, KernelFeature, UniformType } from './kernel/define-kernel.ts';
+export { defineKernel, read, readWrite, uniform, write } from './kernel/define-kernel.ts';
+export type { Grid } from './kernel/grid.ts';
+export { grid, linearWorkgroupWgsl } from './kernel/grid.ts';
+export type { BufferView, DispatchRequest, Lowering, WeightPart } from './compile/lowering.ts';
+export type { CompileOptions } from './compile/compile.ts';
+export { compile } from './compile/compile.ts';
+export type { RunOptions } from './run/commands.ts';
+export { Commands } from './run/commands.ts';
+export type { InterpretOptions } from './run/interpret.ts';
+export { interpret } from './run/interpret.ts';
+export { Program } from './run/program.ts';
+export type { HostArray } from './run/state-buffers.ts';
+export { hostArray, StateBuffers } from './run/state-buffers.ts';
+export { WeightStore } from './run/weight-store.ts';

@@ -1,0 +1,90 @@
+import type { Device } from '../device/device.ts';
+import type { State } from '../graph/state.ts';
+import { elementCount } from '../graph/dtype.ts';
+import type { HostArray, StateBuffers } from './state-buffers.ts';
+import { hostArray } from './state-buffers.ts';
+import { Program } from './program.ts';
+
+/** What a run of a program needs from the host. */
+export interface RunOptions {
+  readonly states?: StateBuffers;
+  /** Upper bound on the context's length in tokens, for grids that follow it. */
+  readonly bound?: number;
+}
+
+/**
+ * One submit: program runs and readbacks in order. Runs share a compute pass until a readback needs a copy. Nothing is sent
+ * before `submit`.
+ */
+export class Commands {
+  readonly #device: Device;
+  readonly #encoder: GPUCommandEncoder;
+  readonly #afterSubmit: (() => void)[] = [];
+  #pass: GPUComputePassEncoder | undefined;
+
+  constructor(device: Device) {
+    device.check();
+    this.#device = device;
+    this.#encoder = device.gpu.createCommandEncoder();
+  }
+
+  /** Appends a run. */
+  run(program: Program, { states, bound = 0 }: RunOptions = {}): this {
+    const groups = program.bindGroups(states);
+    const pass = (this.#pass ??= this.#encoder.beginComputePass());
+    let current: GPUComputePipeline | undefined;
+    program.dispatches.forEach((dispatch, index) => {
+      const [x, y, z] = Program.grid(dispatch, bound);
+      if (x === 0 || y === 0 || z === 0) return;
+      if (dispatch.pipeline.pipeline !== current) {
+        current = dispatch.pipeline.pipeline;
+        pass.setPipeline(current);
+      }
+      pass.setBindGroup(0, groups[index]!);
+      pass.dispatchWorkgroups(x, y, z);
+    });
+    return this;
+  }
+
+  /** Reads an output as it is at this point of the submit. Resolves after `submit`. */
+  read(program: Program, output: string): Promise<HostArray> {
+    const { buffer, tensor, offsetBytes } = program.outputBuffer(output);
+    return this.#copy(buffer, { offsetBytes, bytes: elementCount(tensor.shape) * 4 }).then((bytes) => hostArray(tensor.dtype, bytes));
+  }
+
+  /** Reads elements `begin ..< end` of a state as they are at this point of the submit. Resolves after `submit`. */
+  readState(states: StateBuffers, state: State, [begin, end]: readonly [number, number]): Promise<HostArray> {
+    return this.#copy(states.buffer(state), { offsetBytes: begin * 4, bytes: (end - begin) * 4 }).then((bytes) =>
+      hostArray(state.dtype, bytes),
+    );
+  }
+
+  /** Copies elements between states, for marks and prefixes. */
+  copyState(from: { states: StateBuffers; state: State; offset: number }, to: { states: StateBuffers; state: State; offset: number }, count: number): this {
+    this.#endPass();
+    this.#encoder.copyBufferToBuffer(from.states.buffer(from.state), from.offset * 4, to.states.buffer(to.state), to.offset * 4, count * 4);
+    return this;
+  }
+
+  /** Sends everything. */
+  submit(): void {
+    this.#device.check();
+    this.#endPass();
+    this.#device.gpu.queue.submit([this.#encoder.finish()]);
+    for (const action of this.#afterSubmit) action();
+  }
+
+  #copy(buffer: GPUBuffer, { offsetBytes, bytes }: { offsetBytes: number; bytes: number }): Promise<ArrayBuffer> {
+    this.#endPass();
+    const loan = this.#device.staging.borrow(bytes);
+    this.#encoder.copyBufferToBuffer(buffer, offsetBytes, loan.buffer, 0, Math.ceil(bytes / 4) * 4);
+    return new Promise((resolve, reject) => {
+      this.#afterSubmit.push(() => void loan.read(bytes).then(resolve, reject));
+    });
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = undefined;
+  }
+}
