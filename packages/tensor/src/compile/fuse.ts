@@ -1,7 +1,36 @@
 import type { Graph, GraphNode } from '../graph/graph.ts';
+import { Tensor } from '../graph/tensor.ts';
 import type { WeightStore } from '../run/weight-store.ts';
+import { readerCounts } from './canonicalise.ts';
 
-/** Rewrites neighbouring nodes into fused ones. Order, meaning and outputs stay. */
-export function fuse(_graph: Graph, nodes: readonly GraphNode[], _options: { weights: WeightStore }): readonly GraphNode[] {
-  return nodes;
+/** What a fusion rule may look at. */
+export interface FusionContext {
+  readonly graph: Graph;
+  /** Places weights; a rule that merges matrices asks it to lay them next to each other. */
+  readonly weights: WeightStore;
+  /** How many nodes (and program outputs) read each tensor. */
+  readonly readers: ReadonlyMap<Tensor, number>;
+  /** The node that makes each tensor. */
+  readonly producers: ReadonlyMap<Tensor, GraphNode>;
+}
+
+/**
+ * Rewrites neighbouring nodes into fused ones: from a node list in trace order to another. Order of state accesses, meaning and
+ * program outputs stay. A fused node keeps the tensors of the nodes it replaces, so that readers need no renaming.
+ */
+export interface FusionRule {
+  readonly name: string;
+  apply(nodes: readonly GraphNode[], context: FusionContext): readonly GraphNode[];
+}
+
+/** Rules in the order they run. */
+const rules: readonly FusionRule[] = [];
+
+/** Applies every rule once, in order. */
+export function fuse(graph: Graph, nodes: readonly GraphNode[], { weights }: { weights: WeightStore }): readonly GraphNode[] {
+  return rules.reduce((current, rule) => {
+    const producers = new Map<Tensor, GraphNode>();
+    for (const node of current) for (const output of node.outputs) producers.set(output, node);
+    return rule.apply(current, { graph, weights, readers: readerCounts(graph, current), producers });
+  }, nodes);
 }
