@@ -1,8 +1,3 @@
 import { preset } from '@forerun/tooling/tsup';
 
-export default preset([
-  'src/index.ts',
-  'src/cli.ts',
-  'src/launch/adapter-environment.ts',
-  'src/launch/probe-adapter.ts',
-]);
+export default preset(['src/{index,cli}.ts', 'src/launch/{adapter-environment,probe-adapter}.ts']);

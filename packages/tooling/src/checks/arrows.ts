@@ -98,6 +98,7 @@ function* packageProblems(one: WorkspacePackage): Generator<string> {
       }
       if (
         one.folder === 'packages/contracts' &&
+        isSource(one, file) &&
         !isTest(file) &&
         !typeOnly &&
         names.some((imported) => imported !== 'ForerunError')
