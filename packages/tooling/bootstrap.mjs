@@ -1,6 +1,7 @@
 /**
- * First command after a clone: needs nothing but Node 20 and npm. Installs what the lockfile says, once, then hands the command to `src/run.ts` under a
- * Node that is new enough for the tools (the one that the install brought, unless this one is).
+ * First command after a clone: needs nothing but Node 20 and npm. Installs what the lockfile says, once, then hands
+ * the command to `src/run.ts` under a Node that is new enough for the tools (the one that the install brought, unless
+ * this one is).
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -45,7 +46,8 @@ function install() {
     'install',
     '--prefer-frozen-lockfile',
   ];
-  // Tools write the engine warnings of every package to a Node that is about to be replaced: kept back unless the install fails.
+  // Tools write the engine warnings of every package to a Node that is about to be replaced: kept back unless the
+  // install fails.
   const result = spawnSync(command, [...first, ...parameters], {
     cwd: root,
     encoding: 'utf8',
@@ -79,7 +81,7 @@ const path = [dirname(node), join(modules, '.bin'), process.env.PATH].join(delim
 const result = spawnSync(node, [join(root, 'packages', 'tooling', 'src', 'run.ts'), ...process.argv.slice(2)], {
   cwd: root,
   stdio: 'inherit',
-  env: { ...process.env, PATH: path, FORERUN_OLDEST_NODE: process.execPath },
+  env: { ...process.env, PATH: path, FORERUN_CALLER_NODE: process.execPath },
 });
 if (result.error !== undefined) fail(`Could not start ${node}: ${result.error.message}`);
 if (result.signal !== null) process.kill(process.pid, result.signal);

@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** The command line's first process: finds a Node and a Vulkan driver, then runs the command line in a second one that starts with both. */
+/**
+ * The command line's first process: finds a Node and a Vulkan driver, then runs the command line in a second one that
+ * starts with both.
+ */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';

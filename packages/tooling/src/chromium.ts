@@ -17,8 +17,9 @@ export interface ChromiumOptions {
 }
 
 /**
- * Starts a headless Chromium with WebGPU on its own software adapter. `FORERUN_CHROMIUM` names another executable; elsewhere than on Linux x64 it must be set
- * or Chrome be installed. Pages have to come from `http://localhost`, since `navigator.gpu` exists in secure contexts only.
+ * Starts a headless Chromium with WebGPU on its own software adapter. `FORERUN_CHROMIUM` names another executable;
+ * elsewhere than on Linux x64 it must be set or Chrome be installed. Pages have to come from `http://localhost`,
+ * since `navigator.gpu` exists in secure contexts only.
  *
  * @throws {@link Error} if the browser cannot be unpacked or does not start.
  */

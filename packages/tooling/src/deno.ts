@@ -11,8 +11,9 @@ export interface DenoResult {
 }
 
 /**
- * Runs a TypeScript or JavaScript file in Deno, whose WebGPU is wgpu with Naga, in this process's environment and so on the same adapter. Packages of this
- * workspace resolve to their sources; all permissions are given; nothing is downloaded.
+ * Runs a TypeScript or JavaScript file in Deno, whose WebGPU is wgpu with Naga, in this process's environment and so
+ * on the same adapter. Packages of this workspace resolve to their sources; all permissions are given; nothing is
+ * downloaded.
  *
  * @param script - Absolute path of the file.
  * @param parameters - The script's `Deno.args`.

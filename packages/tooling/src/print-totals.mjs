@@ -1,4 +1,7 @@
-/** Prints the sum of what vitest's JSON reports counted, as one last line; fails when there is no report or no test ran. */
+/**
+ * Prints the sum of what vitest's JSON reports counted, as one last line; fails when there is no report or no test
+ * ran.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 
 const totals = { passed: 0, failed: 0, skipped: 0 };

@@ -76,7 +76,7 @@ const commands: Readonly<Record<string, (parameters: string[]) => number>> = {
       ['lint', () => program('oxlint', '--fix', '--quiet')],
     ]),
   docs: () => only(program('typedoc')),
-  'demo:web': (parameters) => only(program('vite', 'apps/demo', ...parameters)),
+  'demo:web': (parameters) => only(program('pnpm', '--filter', '@forerun/demo', 'run', 'dev', ...parameters)),
   pnpm: (parameters) => only(program('pnpm', ...parameters)),
   bench: (parameters) => only(program('forerun', 'bench', ...parameters)),
 };

@@ -1,6 +1,6 @@
 /**
- * Decides which Vulkan driver a process should use, before that process starts: the loader reads its variables once, so they have to be there when Node
- * does. Outside Linux the platform's own driver is used and nothing is set.
+ * Decides which Vulkan driver a process should use, before that process starts: the loader reads its variables once,
+ * so they have to be there when Node does. Outside Linux the platform's own driver is used and nothing is set.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,7 +14,9 @@ export type AdapterLane = 'gpu' | 'software' | 'lavapipe';
 /** What a process needs in its environment to find an adapter. */
 export interface AdapterEnvironment {
   readonly lane: AdapterLane;
-  /** Variables to set over the present environment; `FORERUN_ADAPTER` among them, so that children decide the same. */
+  /**
+   * Variables to set over the present environment; `FORERUN_ADAPTER` among them, so that children decide the same.
+   */
   readonly variables: Readonly<Record<string, string>>;
 }
 
@@ -25,8 +27,9 @@ const driverPackage = join('node_modules', '@sparticuz', 'chromium');
 /**
  * The environment in which WebGPU finds an adapter on this machine.
  *
- * `FORERUN_ADAPTER` chooses: `gpu` (the machine's own driver), `software` (SwiftShader), `lavapipe` (Mesa, where installed), or `auto`, the default: the GPU
- * where there is one, SwiftShader where there is none. A `VK_ICD_FILENAMES` or `VK_DRIVER_FILES` set by the user is respected under `auto`.
+ * `FORERUN_ADAPTER` chooses: `gpu` (the machine's own driver), `software` (SwiftShader), `lavapipe` (Mesa, where
+ * installed), or `auto`, the default: the GPU where there is one, SwiftShader where there is none. A
+ * `VK_ICD_FILENAMES` or `VK_DRIVER_FILES` set by the user is respected under `auto`.
  *
  * @param environment - Variables to decide from, `process.env` by default.
  * @throws {@link Error} if the request is unknown, or if the lane that was asked for is not installed.
@@ -36,26 +39,36 @@ export function adapterEnvironment(environment: NodeJS.ProcessEnv = process.env)
   if (!(requests as readonly string[]).includes(request)) {
     throw new Error(`FORERUN_ADAPTER must be one of ${requests.join(', ')}, not "${request}".`);
   }
-  if (request === 'gpu') return machine;
+  if (request === 'gpu') return machine(environment);
   if (request === 'software') return software(environment, true);
   if (request === 'lavapipe') return lavapipe(environment);
   const chosenByUser = environment['VK_ICD_FILENAMES'] || environment['VK_DRIVER_FILES'];
-  if (process.platform !== 'linux' || chosenByUser || hasGpu(environment)) return machine;
+  if (process.platform !== 'linux' || chosenByUser || hasGpu(environment)) return machine(environment);
   return software(environment, false);
 }
 
-const machine: AdapterEnvironment = { lane: 'gpu', variables: { FORERUN_ADAPTER: 'gpu' } };
+/**
+ * The machine's own drivers; where Vulkan's loader is not installed, the one that comes with SwiftShader finds them
+ * too.
+ */
+function machine(environment: NodeJS.ProcessEnv): AdapterEnvironment {
+  const variables: Record<string, string> = { FORERUN_ADAPTER: 'gpu' };
+  const folder =
+    process.platform !== 'linux' || process.arch !== 'x64' || systemLoader() ? undefined : softwareDriverFolder();
+  if (folder !== undefined) variables['LD_LIBRARY_PATH'] = libraryPath(environment, folder);
+  return { lane: 'gpu', variables };
+}
 
 function software(environment: NodeJS.ProcessEnv, demanded: boolean): AdapterEnvironment {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    if (!demanded) return machine;
+    if (!demanded) return machine(environment);
     throw new Error(
       `The software adapter exists for Linux x64, not for ${process.platform} ${process.arch}: unset FORERUN_ADAPTER to use the machine's GPU.`,
     );
   }
   const folder = softwareDriverFolder();
   if (folder === undefined) {
-    if (!demanded) return machine;
+    if (!demanded) return machine(environment);
     throw new Error(
       'The software adapter comes with the npm package @sparticuz/chromium, which was not found: install it, or unset FORERUN_ADAPTER.',
     );
@@ -73,12 +86,7 @@ function lavapipe(environment: NodeJS.ProcessEnv): AdapterEnvironment {
       `Mesa's lavapipe is not installed: no lvp_icd*.json in ${icdFolders.join(', ')}. On Debian install mesa-vulkan-drivers (25 or newer), or use FORERUN_ADAPTER=software.`,
     );
   }
-  const systemLoader = [
-    '/usr/lib/x86_64-linux-gnu/libvulkan.so.1',
-    '/usr/lib64/libvulkan.so.1',
-    '/usr/lib/libvulkan.so.1',
-  ].some((path) => existsSync(path));
-  const loaderFolder = systemLoader ? undefined : softwareDriverFolder();
+  const loaderFolder = systemLoader() ? undefined : softwareDriverFolder();
   return {
     lane: 'lavapipe',
     variables: { FORERUN_ADAPTER: 'lavapipe', ...vulkan(environment, manifest, loaderFolder) },
@@ -91,13 +99,26 @@ function vulkan(
   loaderFolder: string | undefined,
 ): Record<string, string> {
   const variables: Record<string, string> = { VK_ICD_FILENAMES: manifest, VK_DRIVER_FILES: manifest };
-  if (loaderFolder !== undefined) {
-    const others = (environment['LD_LIBRARY_PATH'] ?? '')
-      .split(delimiter)
-      .filter((path) => path !== '' && path !== loaderFolder);
-    variables['LD_LIBRARY_PATH'] = [loaderFolder, ...others].join(delimiter);
-  }
+  if (loaderFolder !== undefined) variables['LD_LIBRARY_PATH'] = libraryPath(environment, loaderFolder);
   return variables;
+}
+
+function libraryPath(environment: NodeJS.ProcessEnv, folder: string): string {
+  const others = (environment['LD_LIBRARY_PATH'] ?? '')
+    .split(delimiter)
+    .filter((path) => path !== '' && path !== folder);
+  return [folder, ...others].join(delimiter);
+}
+
+function systemLoader(): boolean {
+  const folders = [
+    '/usr/lib/x86_64-linux-gnu',
+    '/usr/lib/aarch64-linux-gnu',
+    '/usr/lib64',
+    '/usr/lib',
+    '/usr/local/lib',
+  ];
+  return folders.some((folder) => existsSync(join(folder, 'libvulkan.so.1')));
 }
 
 function manifests(): string[] {
@@ -110,7 +131,10 @@ function manifests(): string[] {
   );
 }
 
-/** A device node says that there may be a GPU; only asking the driver, in a process that may crash alone, says that it works. */
+/**
+ * A device node says that there may be a GPU; only asking the driver, in a process that may crash alone, says that it
+ * works.
+ */
 function hasGpu(environment: NodeJS.ProcessEnv): boolean {
   const render = existsSync('/dev/dri') && readdirSync('/dev/dri').some((name) => name.startsWith('renderD'));
   const nodes = render || existsSync('/dev/nvidiactl') || existsSync('/dev/dxg');
@@ -120,7 +144,7 @@ function hasGpu(environment: NodeJS.ProcessEnv): boolean {
   );
   try {
     const answer = execFileSync(process.execPath, [probe], {
-      env: environment,
+      env: { ...environment, ...machine(environment).variables },
       encoding: 'utf8',
       timeout: 30_000,
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -131,7 +155,10 @@ function hasGpu(environment: NodeJS.ProcessEnv): boolean {
   }
 }
 
-/** The unpacked SwiftShader, unpacking it on first use; undefined if the package that carries it is not installed above here or above the working folder. */
+/**
+ * The unpacked SwiftShader, unpacking it on first use; undefined if the package that carries it is not installed
+ * above here or above the working folder.
+ */
 function softwareDriverFolder(): string | undefined {
   const start = dirname(fileURLToPath(import.meta.url));
   const root = [start, process.cwd()].map(folderWithDriver).find((folder) => folder !== undefined);
@@ -150,7 +177,10 @@ function folderWithDriver(start: string): string | undefined {
   }
 }
 
-/** Unpacks into a folder of its own and renames it into place, so that processes which start together never see half of it. */
+/**
+ * Unpacks into a folder of its own and renames it into place, so that processes which start together never see half
+ * of it.
+ */
 function unpack(archive: string, folder: string): void {
   const part = `${folder}.${process.pid}.${Date.now()}.part`;
   mkdirSync(part, { recursive: true });

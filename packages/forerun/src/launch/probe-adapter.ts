@@ -1,4 +1,7 @@
-/** Run as a process of its own: prints `hardware`, `software` or `none` for the adapter that the npm package `webgpu` finds. */
+/**
+ * Run as a process of its own: prints `hardware`, `software` or `none` for the adapter that the npm package `webgpu`
+ * finds.
+ */
 import { create } from 'webgpu';
 
 const gpu = create([]);

@@ -1,5 +1,6 @@
 /**
- * Who may import whom, held against package.json files and import statements alike. Cycles between files, file length and names of files are the linter's.
+ * Who may import whom, held against package.json files and import statements alike. Cycles between files, file length
+ * and names of files are the linter's.
  */
 import { posix } from 'node:path';
 import type { SourceFile, WorkspacePackage } from './workspace.ts';

@@ -1,4 +1,7 @@
-/** Holds the built packages to what a stranger installs: publint and attw on the packed tarball, and the same names from `dist` as from source. */
+/**
+ * Holds the built packages to what a stranger installs: publint and attw on the packed tarball, and the same names
+ * from `dist` as from source.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,11 +33,14 @@ function* problemsOf(one: WorkspacePackage, packFolder: string): Generator<strin
   yield* importProblems(one, cwd);
 }
 
-/** The library runs on the oldest Node that is supported, so its built form is imported with the Node that started the command. */
+/**
+ * The library runs on the oldest Node that is supported, so its built form is imported with the Node that started the
+ * command.
+ */
 function* importProblems(one: WorkspacePackage, cwd: string): Generator<string> {
   const print = `import(${JSON.stringify(one.manifest.name)}).then((names) => { console.log(Object.keys(names).sort().join(' ')); process.exit(0); })`;
   const built = run(
-    process.env['FORERUN_OLDEST_NODE'] ?? process.execPath,
+    process.env['FORERUN_CALLER_NODE'] ?? process.execPath,
     ['--input-type=module', '--eval', print],
     cwd,
   );
