@@ -64,11 +64,8 @@ function install() {
 
 /** The Node that runs the tools: they need 22.18 or newer, for types in source files among other things. */
 function tool() {
-  const binary = process.platform === 'win32' ? 'node.exe' : 'node';
-  for (const name of [`node-${process.platform}-${process.arch}`, `node-bin-${process.platform}-${process.arch}`]) {
-    const node = join(modules, name, 'bin', binary);
-    if (existsSync(node)) return node;
-  }
+  const brought = join(modules, `node-${process.platform}-${process.arch}`, 'bin', 'node');
+  if (existsSync(brought)) return brought;
   if (process.features.typescript) return process.execPath;
   return fail(
     `Development needs Node 22.18 or newer; this is ${process.version}, and no newer one is installed for ${process.platform} ${process.arch}.`,

@@ -15,7 +15,10 @@ const fromSource = existsSync(join(repository, 'pnpm-workspace.yaml'));
 /** Runs a command with this process's streams, passing signals on, and ends as it ended. */
 function become(command, parameters, variables) {
   const child = spawn(command, parameters, { stdio: 'inherit', env: { ...process.env, ...variables } });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    // A terminal sends its interrupt to the child as well: passed on, it would arrive twice.
+    process.on(signal, () => (signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal)));
+  }
   child.on('error', (error) => {
     console.error(`forerun: could not start ${command}: ${error.message}`);
     process.exit(1);

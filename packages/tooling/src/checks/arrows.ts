@@ -81,7 +81,7 @@ function* packageProblems(one: WorkspacePackage): Generator<string> {
         target !== undefined &&
         name !== one.manifest.name &&
         !allowed.includes(target) &&
-        !(target === 'tooling' && !isSource(one, file))
+        !(target === 'tooling' && (isTest(file) || !isSource(one, file)))
       ) {
         yield `${file.path}: imports ${name}, an arrow that is not in the table`;
       } else if (target !== undefined && /\/(src|dist)(\/|$)/.test(specifier.slice(name.length))) {
