@@ -1,1 +1,3 @@
-export { default } from '@forerun/tooling/tsup';
+import { preset } from '@forerun/tooling/tsup';
+
+export default preset(['src/index.ts', 'src/sources/folder.node.ts', 'src/sources/folder.browser.ts']);

@@ -1,0 +1,89 @@
+import { ArgumentError } from '@forerun/tensor';
+import { FileMissingError, ShardIndexError } from '../errors.ts';
+import { readHeader, type SafetensorsHeader } from '../safetensors/header.ts';
+import { checkShards, readShardIndex } from '../safetensors/shard-index.ts';
+import type { ByteSource } from '../sources/byte-source.ts';
+import { weightPolicies, type WeightPolicy } from '../weights/weights.ts';
+import { Checkpoint, type CheckpointTensor } from './checkpoint.ts';
+
+/** How a checkpoint is opened. */
+export interface OpenOptions {
+  /**
+   * Device format of matrices: `as-is` keeps what is stored (F32, F16, BF16), the others convert on the way in. Vectors (norms,
+   * biases) are always f32. Default `as-is`.
+   */
+  readonly weights?: WeightPolicy;
+  /** The safetensors file, or the index of a sharded one. Default: `model.safetensors`, else `model.safetensors.index.json`. */
+  readonly file?: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Headers read at the same time, so that a checkpoint of many shards on a far server opens soon. */
+const headersAtOnce = 6;
+
+/**
+ * Opens a safetensors checkpoint, single or sharded, reading its headers only.
+ *
+ * @throws FileMissingError when there is no safetensors file; SafetensorsError or ShardIndexError when one is damaged or hostile;
+ *   AbortedError; the source's errors.
+ */
+export async function openCheckpoint(source: ByteSource, options: OpenOptions = {}): Promise<Checkpoint> {
+  const { weights: policy = 'as-is', signal } = options;
+  if (!weightPolicies.includes(policy)) {
+    throw new ArgumentError(`Expected weights to be one of ${weightPolicies.join(', ')}, got ${JSON.stringify(policy)}.`);
+  }
+  const file = options.file ?? (await findFile(source, signal));
+  const headers = file.endsWith('.json')
+    ? await readShards(source, file, signal)
+    : new Map([[file, await readHeader(source, file, { signal })]]);
+  const tensors = new Map<string, CheckpointTensor>();
+  const metadata = new Map<string, string>();
+  for (const [shard, header] of headers) {
+    for (const entry of header.entries) tensors.set(entry.name, { ...entry, file: shard });
+    for (const [key, text] of header.metadata) if (!metadata.has(key)) metadata.set(key, text);
+  }
+  return new Checkpoint({ source, tensors, files: [...headers.keys()], metadata, policy });
+}
+
+async function findFile(source: ByteSource, signal: AbortSignal | undefined): Promise<string> {
+  for (const path of ['model.safetensors', 'model.safetensors.index.json']) {
+    if (await source.exists(path, { signal })) return path;
+  }
+  throw new FileMissingError(
+    `${source.describe()} has neither model.safetensors nor model.safetensors.index.json. Give the right folder, or name the file; weights in other formats have to be converted to safetensors first.`,
+  );
+}
+
+async function readShards(
+  source: ByteSource,
+  indexFile: string,
+  signal: AbortSignal | undefined,
+): Promise<Map<string, SafetensorsHeader>> {
+  const where = `${source.describe()}/${indexFile}`;
+  const index = await readShardIndex(source, indexFile, { signal });
+  // Shards stand beside their index, also where that is not at the top of the source.
+  const folder = indexFile.slice(0, indexFile.lastIndexOf('/') + 1);
+  const shards = [...index.keys()].sort();
+  const headers = new Map<string, SafetensorsHeader>();
+  const failed = new AbortController();
+  const linked = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const queue = shards.values();
+  const worker = async (): Promise<void> => {
+    for (const shard of queue) {
+      try {
+        headers.set(shard, await readHeader(source, folder + shard, { signal: linked }));
+      } catch (cause) {
+        failed.abort();
+        if (!(cause instanceof FileMissingError)) throw cause;
+        throw new ShardIndexError(`${where} names the shard ${shard}, which does not exist. Download the missing file.`, { cause });
+      }
+    }
+  };
+  const results = await Promise.allSettled(Array.from({ length: Math.min(headersAtOnce, shards.length) }, worker));
+  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+  // Workers that were stopped by another's failure report an abort, which is not the reason.
+  const reason = failures.find((failure) => (failure as { code?: string }).code !== 'aborted') ?? failures[0];
+  if (reason !== undefined) throw reason;
+  checkShards(index, headers, where);
+  return new Map(shards.map((shard) => [folder + shard, headers.get(shard)!]));
+}
