@@ -2,6 +2,7 @@ import type { Graph, GraphNode } from '../graph/graph.ts';
 import { Tensor } from '../graph/tensor.ts';
 import type { WeightStore } from '../run/weight-store.ts';
 import { readerCounts } from './canonicalise.ts';
+import { reducePrologue } from './rules/reduce-prologue.ts';
 
 /** What a fusion rule may look at. */
 export interface FusionContext {
@@ -24,7 +25,7 @@ export interface FusionRule {
 }
 
 /** Rules in the order they run. */
-const rules: readonly FusionRule[] = [];
+const rules: readonly FusionRule[] = [reducePrologue];
 
 /** Applies every rule once, in order. */
 export function fuse(graph: Graph, nodes: readonly GraphNode[], { weights }: { weights: WeightStore }): readonly GraphNode[] {

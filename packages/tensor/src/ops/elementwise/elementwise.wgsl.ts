@@ -12,7 +12,7 @@ import { wgsl } from './expression.ts';
 export const inputNames = ['a', 'b', 'c', 'd', 'e', 'f', 'g'] as const;
 
 /** WGSL index of a broadcast operand for the linear output index `i`. */
-function offsetWgsl(shape: readonly number[], strides: readonly number[]): string {
+export function offsetWgsl(shape: readonly number[], strides: readonly number[]): string {
   const terms: string[] = [];
   shape.forEach((extent, axis) => {
     const stride = strides[axis]!;
