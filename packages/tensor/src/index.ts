@@ -40,3 +40,7 @@ export { softmax } from './ops/softmax/softmax.ts';
 export type { ReduceKind } from './ops/reduce/reduce.ts';
 export { reduce } from './ops/reduce/reduce.ts';
 export { argmax, nanIndex } from './ops/argmax/argmax.ts';
+export { appendKv } from './ops/append/append.ts';
+export type { CacheLayout, KvCache } from './ops/append/cache.ts';
+export { cacheLayout } from './ops/append/cache.ts';
+export { moveRows } from './ops/append/move-rows.ts';
