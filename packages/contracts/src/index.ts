@@ -1,7 +1,15 @@
 export type { Decoder, DecoderOutputs, DecoderState, DecoderStateOptions, Mark, Rewindable, Rows } from './decoder.ts';
 export { AbortedError, CapacityError, ConversationStateError, MismatchedPartsError, NumericError } from './errors.ts';
 export type {
-  Detokenizer, Drafter, DrafterState, Noise, Purpose, Round, Sampling, TargetOutputs, Verifier,
+  Detokenizer,
+  Drafter,
+  DrafterState,
+  Noise,
+  Purpose,
+  Round,
+  Sampling,
+  TargetOutputs,
+  Verifier,
 } from './round.ts';
 export { loopStateWords, loopWords } from './round.ts';
 export type { Accepted, TokenTree } from './tree.ts';

@@ -34,7 +34,7 @@ export interface TargetOutputs {
   readonly topTokens?: Tensor;
 }
 
-/** Words of the loop state, a `[32]` u32 state that kernels may bind as uniform. */
+/** First words of the loop state, a u32 state that kernels may bind as uniform (`array<vec4<u32>, 8>`). */
 export const loopWords = {
   /** Not 0: every kernel returns at once. */
   stop: 0,
@@ -56,20 +56,22 @@ export const loopWords = {
   promptLength: 8,
   /** Most tokens that the history may hold. */
   capacity: 9,
-  /** Why `stop` is set: 1 stop token, 2 budget, 3 capacity. */
+  /** Why `stop` is set: 1 stop token, 2 budget, 3 capacity, 4 not a number. */
   reason: 10,
   /** Length of the draft model's own cache. */
   draftLength: 11,
+  /** Tokens that prefill has to bring into the cache: the prompt's length less 1. */
+  prefillEnd: 12,
 } as const;
 
-/** Number of u32 words of the loop state. */
+/** Number of u32 words of the loop state that the contract names; the loop keeps its own behind them. */
 export const loopStateWords = 32;
 
 /** Everything that a drafter or a verifier may look at in a round. */
 export interface Round {
   /** Rows of the verify pass, the anchor included. */
   readonly width: number;
-  /** The loop state, `[32]` u32; words as in {@link loopWords}. */
+  /** The loop state, u32; its first 32 words as in {@link loopWords}. */
   readonly loop: State;
   /** `[capacity]` u32: every token kept so far, prompt included; entry `length` is the anchor. */
   readonly history: State;
@@ -105,7 +107,11 @@ export interface Drafter {
   /** Proposes a tree of `round.width` rows under the anchor. */
   propose(round: Round, state: DrafterState): TokenTree;
   /** Takes in what was kept of its proposal. */
-  absorb(round: Round, outcome: { tree: TokenTree; accepted: Accepted; target: TargetOutputs }, state: DrafterState): void;
+  absorb(
+    round: Round,
+    outcome: { tree: TokenTree; accepted: Accepted; target: TargetOutputs },
+    state: DrafterState,
+  ): void;
   /** A user's own function on the host; costs one readback a round. */
   host?(tokens: Uint32Array): Promise<readonly number[]>;
 }

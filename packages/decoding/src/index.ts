@@ -1,1 +1,14 @@
-export {};
+export type { GenerationStep } from './engine/conversation.ts';
+export { Conversation } from './engine/conversation.ts';
+export type { EngineOptions, MemoryEstimate } from './engine/engine.ts';
+export { Engine } from './engine/engine.ts';
+export { maxRoundsInFlight, maxStopStringBytes } from './engine/limits.ts';
+export type { GenerateRequest } from './engine/request.ts';
+export type { SamplingSettings } from './engine/sampling-settings.ts';
+export { greedySettings, samplingSettings } from './engine/sampling-settings.ts';
+export { Speculation, widthClasses } from './engine/speculation.ts';
+export type { GenerationStatistics, StopReason } from './engine/statistics.ts';
+export { WidthPolicy } from './policy/width-policy.ts';
+export type { WidthCosts } from './policy/width-policy.ts';
+export { StopStrings } from './text/stop-strings.ts';
+export type { StopOutcome } from './text/stop-strings.ts';

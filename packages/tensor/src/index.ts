@@ -1,5 +1,13 @@
 export {
-  AdapterError, ArgumentError, DeviceLimitError, DeviceLostError, DTypeError, ForerunError, GpuValidationError, OutOfMemoryError, ShapeError,
+  AdapterError,
+  ArgumentError,
+  DeviceLimitError,
+  DeviceLostError,
+  DTypeError,
+  ForerunError,
+  GpuValidationError,
+  OutOfMemoryError,
+  ShapeError,
 } from './errors.ts';
 export type { AdapterDescription, AdapterKind, DeviceOptions, MemoryPurpose } from './device/device.ts';
 export { Device, requestDevice } from './device/device.ts';
@@ -44,3 +52,13 @@ export { appendKv } from './ops/append/append.ts';
 export type { CacheLayout, KvCache } from './ops/append/cache.ts';
 export { cacheLayout } from './ops/append/cache.ts';
 export { moveRows } from './ops/append/move-rows.ts';
+export { philoxWgsl } from './wgsl/philox.ts';
+export { gumbelNoise, uniformNoise } from './ops/noise/noise.ts';
+export { philox } from './ops/noise/noise.reference.ts';
+export type { SamplingSettings } from './ops/sample/settings.ts';
+export { packSampling, samplingWords, unpackSampling } from './ops/sample/settings.ts';
+export type { SampleOptions, SamplePath } from './ops/sample/sample.ts';
+export { sample } from './ops/sample/sample.ts';
+export { noToken } from './ops/sample/sample.reference.ts';
+export type { CountedRange } from './ops/penalties/penalties.ts';
+export { countTokens, recountTokens } from './ops/penalties/penalties.ts';

@@ -36,7 +36,9 @@ export async function compile(graph: Graph, options: CompileOptions): Promise<Pr
   const live = liveNodes(graph);
   const nodes = options.fusion === false ? live : fuse(graph, live, { weights });
   const lowered = lower(graph, nodes, { device, weights });
-  const pinned = [...graph.inputs.map(({ tensor }) => tensor), ...graph.outputs.values()].map((tensor) => lowered.views.get(tensor)!);
+  const pinned = [...graph.inputs.map(({ tensor }) => tensor), ...graph.outputs.values()].map((tensor) =>
+    lowered.views.get(tensor)!,
+  );
   const plan = planMemory(lowered.dispatches, pinned);
   const guard: Guard | undefined = options.guard && {
     words: Math.ceil(options.guard.state.shape.reduce((a, b) => a * b, 1) / 4) * 4,
@@ -44,13 +46,11 @@ export async function compile(graph: Graph, options: CompileOptions): Promise<Pr
   };
   const { buffer: uniforms, offsets } = packProgramUniforms(device, name, lowered.dispatches);
   const dispatches = await Promise.all(
-    lowered.dispatches.map(
-      async (dispatch, index): Promise<CompiledDispatch> => ({
-        ...dispatch,
-        pipeline: await device.pipelines.get(dispatch.kernel, dispatch.constants, guard),
-        uniformOffset: offsets[index],
-      }),
-    ),
+    lowered.dispatches.map(async (dispatch, index): Promise<CompiledDispatch> => ({
+      ...dispatch,
+      pipeline: await device.pipelines.get(dispatch.kernel, dispatch.constants, guard),
+      uniformOffset: offsets[index],
+    })),
   );
   return new Program({
     device,

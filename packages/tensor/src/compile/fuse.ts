@@ -28,7 +28,11 @@ export interface FusionRule {
 const rules: readonly FusionRule[] = [reducePrologue];
 
 /** Applies every rule once, in order. */
-export function fuse(graph: Graph, nodes: readonly GraphNode[], { weights }: { weights: WeightStore }): readonly GraphNode[] {
+export function fuse(
+  graph: Graph,
+  nodes: readonly GraphNode[],
+  { weights }: { weights: WeightStore },
+): readonly GraphNode[] {
   return rules.reduce((current, rule) => {
     const producers = new Map<Tensor, GraphNode>();
     for (const node of current) for (const output of node.outputs) producers.set(output, node);

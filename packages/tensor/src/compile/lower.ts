@@ -19,6 +19,7 @@ export interface PlannedDispatch {
   readonly bindings: Readonly<Record<string, BufferView>>;
   readonly workgroups: Grid | ((bound: number) => Grid);
   readonly label: string;
+  readonly section: string;
   readonly bytes: number | ((bound: number) => number);
   readonly flops: number | ((bound: number) => number);
 }
@@ -32,7 +33,11 @@ export interface Lowered {
 }
 
 /** Asks each node for its kernels, in order. */
-export function lower(graph: Graph, nodes: readonly GraphNode[], options: { device: Device; weights: WeightStore }): Lowered {
+export function lower(
+  graph: Graph,
+  nodes: readonly GraphNode[],
+  options: { device: Device; weights: WeightStore },
+): Lowered {
   const { device, weights } = options;
   const views = new Map<Tensor, BufferView>();
   const dispatches: PlannedDispatch[] = [];
@@ -50,7 +55,9 @@ export function lower(graph: Graph, nodes: readonly GraphNode[], options: { devi
   };
   const expect = <Kind extends Operand>(operand: Operand, kind: abstract new (...args: never[]) => Kind): Kind => {
     if (operand instanceof kind) return operand;
-    throw new ArgumentError(`Expected a ${kind.name} as operand, got a ${operand?.constructor?.name ?? typeof operand}.`);
+    throw new ArgumentError(
+      `Expected a ${kind.name} as operand, got a ${operand?.constructor?.name ?? typeof operand}.`,
+    );
   };
   for (const { tensor } of graph.inputs) view(tensor);
   for (const { tensor, data } of graph.constants) {
@@ -74,6 +81,7 @@ export function lower(graph: Graph, nodes: readonly GraphNode[], options: { devi
           bindings: request.bindings as Readonly<Record<string, BufferView>>,
           workgroups: request.workgroups,
           label: request.label ?? kernel.name,
+          section: node.section,
           bytes: request.bytes ?? 0,
           flops: request.flops ?? 0,
         }),

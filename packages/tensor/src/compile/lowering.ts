@@ -10,7 +10,12 @@ import type { Grid } from '../kernel/grid.ts';
 export type BufferSource =
   | { readonly kind: 'scratch'; readonly id: number; readonly bytes: number; readonly label: string }
   | { readonly kind: 'state'; readonly state: State }
-  | { readonly kind: 'weight'; readonly store: WeightResolver; readonly placement: object; readonly array: 'codes' | 'scales' }
+  | {
+      readonly kind: 'weight';
+      readonly store: WeightResolver;
+      readonly placement: object;
+      readonly array: 'codes' | 'scales';
+    }
   | { readonly kind: 'fixed'; readonly buffer: GPUBuffer };
 
 /** Finds the buffer of a placed weight once memory has been taken. */

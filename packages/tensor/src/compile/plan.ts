@@ -40,7 +40,11 @@ export function planMemory(dispatches: readonly PlannedDispatch[], pinned: Itera
       // The tightest slot that fits; else the largest, which then grows.
       const fits = size >= bytes;
       const bestFits = best >= 0 && slotBytes[best]! >= bytes;
-      if (best < 0 || (fits && (!bestFits || size < slotBytes[best]!)) || (!fits && !bestFits && size > slotBytes[best]!)) {
+      if (
+        best < 0 ||
+        (fits && (!bestFits || size < slotBytes[best]!)) ||
+        (!fits && !bestFits && size > slotBytes[best]!)
+      ) {
         best = slot;
       }
     });

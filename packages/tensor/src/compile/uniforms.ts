@@ -23,7 +23,11 @@ export function packProgramUniforms(
     return offset;
   });
   if (structs.size === 0) return { buffer: undefined, offsets };
-  const buffer = device.buffer(end, { usage: usage.uniform | usage.copyTarget, label: `${name} uniforms`, purpose: 'other' });
+  const buffer = device.buffer(end, {
+    usage: usage.uniform | usage.copyTarget,
+    label: `${name} uniforms`,
+    purpose: 'other',
+  });
   for (const { offset, bytes } of structs.values()) device.gpu.queue.writeBuffer(buffer, offset, bytes);
   return { buffer, offsets };
 }

@@ -57,7 +57,9 @@ const wantedLimits = [
 function describe(info: GPUAdapterInfo): AdapterDescription {
   const text = [info.vendor, info.architecture, info.device, info.description].join(' ').toLowerCase();
   if (/null backend/.test(text)) {
-    throw new AdapterError('The adapter is the null backend, which computes nothing. Install a Vulkan driver and try again.');
+    throw new AdapterError(
+      'The adapter is the null backend, which computes nothing. Install a Vulkan driver and try again.',
+    );
   }
   const software = info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|software|basic render/.test(text);
   return {
@@ -104,7 +106,9 @@ export class Device {
     });
     void gpu.lost.then(({ reason, message }) => {
       const why = reason === 'destroyed' ? 'it was destroyed' : message || 'the driver gave no reason';
-      this.fail(new DeviceLostError(`The GPU device was lost (${why}). Request a new device and load the model again.`));
+      this.fail(
+        new DeviceLostError(`The GPU device was lost (${why}). Request a new device and load the model again.`),
+      );
     });
   }
 
@@ -128,13 +132,22 @@ export class Device {
     if (cause instanceof ForerunError) return cause;
     // `lost` settles in a later task than the promises it makes fail.
     await new Promise((resolve) => setTimeout(resolve, 20));
-    return this.#failure ?? new GpuValidationError(`WebGPU rejected a call: ${(cause as Error)?.message ?? cause}`, { cause });
+    return (
+      this.#failure ??
+      new GpuValidationError(`WebGPU rejected a call: ${(cause as Error)?.message ?? cause}`, { cause })
+    );
   }
 
   /** Device bytes held now, by purpose. */
   get memory(): Readonly<Record<MemoryPurpose, number>> & { readonly total: number; readonly peak: number } {
     const of = (purpose: MemoryPurpose) => this.#bytes.get(purpose) ?? 0;
-    const [weights, states, scratch, staging, other] = [of('weights'), of('states'), of('scratch'), of('staging'), of('other')];
+    const [weights, states, scratch, staging, other] = [
+      of('weights'),
+      of('states'),
+      of('scratch'),
+      of('staging'),
+      of('other'),
+    ];
     const total = weights + states + scratch + staging + other;
     return { weights, states, scratch, staging, other, total, peak: this.#peakBytes };
   }
@@ -215,7 +228,10 @@ export class Device {
 
   #count(purpose: MemoryPurpose, bytes: number): void {
     this.#bytes.set(purpose, (this.#bytes.get(purpose) ?? 0) + bytes);
-    this.#peakBytes = Math.max(this.#peakBytes, [...this.#bytes.values()].reduce((sum, value) => sum + value, 0));
+    this.#peakBytes = Math.max(
+      this.#peakBytes,
+      [...this.#bytes.values()].reduce((sum, value) => sum + value, 0),
+    );
   }
 }
 

@@ -12,12 +12,18 @@ interface Shaped {
 /** @throws {@link DTypeError} unless `value` has one of `dtypes`. `what` names the operation and the operand. */
 export function expectDType(what: string, value: Shaped, dtypes: readonly DType[]): void {
   if (!dtypes.includes(value.dtype)) {
-    throw new DTypeError(`${what}: expected ${dtypes.join(' or ')}, got ${value.dtype}; convert it with .to('${dtypes[0]}').`);
+    throw new DTypeError(
+      `${what}: expected ${dtypes.join(' or ')}, got ${value.dtype}; convert it with .to('${dtypes[0]}').`,
+    );
   }
 }
 
 /** @throws {@link ShapeError} unless `value` has exactly this shape. */
-export function expectShape(what: string, value: { readonly shape: readonly number[] }, shape: readonly number[]): void {
+export function expectShape(
+  what: string,
+  value: { readonly shape: readonly number[] },
+  shape: readonly number[],
+): void {
   if (!sameShape(value.shape, shape)) {
     throw new ShapeError(`${what}: expected shape ${shapeText(shape)}, got ${shapeText(value.shape)}.`);
   }

@@ -12,6 +12,8 @@ export interface GraphNode<Attributes extends object = object> {
   readonly operands: readonly Operand[];
   readonly attributes: Attributes;
   readonly outputs: readonly Tensor[];
+  /** Part of the program that it belongs to, for profiles. */
+  readonly section: string;
 }
 
 /** A tensor that the host writes before each run. */
@@ -35,6 +37,8 @@ export class Graph {
   readonly inputs: GraphInput[] = [];
   readonly constants: GraphConstant[] = [];
   readonly outputs = new Map<string, Tensor>();
+  /** Label of what is traced next; profiles sum times by it. */
+  section = 'program';
   #tensors = 0;
 
   /** Declares a tensor that the host fills before each run. */
@@ -79,10 +83,15 @@ export class Graph {
         throw new ArgumentError(`Operation ${operation.name}: operand ${index} is written, so it must be a State.`);
       }
     }
-    const outputs = operation
-      .infer(operands, attributes)
-      .map(({ shape, dtype }) => this.tensor(shape, dtype));
-    const node: GraphNode<Attributes> = { id: this.nodes.length, operation, operands, attributes, outputs };
+    const outputs = operation.infer(operands, attributes).map(({ shape, dtype }) => this.tensor(shape, dtype));
+    const node: GraphNode<Attributes> = {
+      id: this.nodes.length,
+      operation,
+      operands,
+      attributes,
+      outputs,
+      section: this.section,
+    };
     this.nodes.push(node as unknown as GraphNode);
     return outputs;
   }
@@ -94,7 +103,9 @@ export class Graph {
 
   #own(tensor: Tensor): void {
     if (tensor.graph !== this) {
-      throw new ArgumentError('A tensor of another trace was used; states, not tensors, carry values between programs.');
+      throw new ArgumentError(
+        'A tensor of another trace was used; states, not tensors, carry values between programs.',
+      );
     }
   }
 }

@@ -74,7 +74,11 @@ export function relativeError(out: ArrayLike<number>, reference: ArrayLike<numbe
   return difference === 0 ? 0 : Math.sqrt(difference / norm);
 }
 
-function compare(name: string, pair: { out: HostArray; reference: Float64Array; dtype: DType }, tolerance: number): void {
+function compare(
+  name: string,
+  pair: { out: HostArray; reference: Float64Array; dtype: DType },
+  tolerance: number,
+): void {
   const { out, reference, dtype } = pair;
   if (dtype !== 'f32') {
     const index = reference.findIndex((value, i) => value !== out[i]);
@@ -107,7 +111,9 @@ export async function hold<Names extends string>(device: Device, held: Held<Name
     return { name, shape, dtype, values: dtype === 'f32' ? values.map(Math.fround) : values };
   });
   const graph = trace((traced) => {
-    const tensors = Object.fromEntries(inputs.map(({ name, shape, dtype }) => [name, traced.input(name, shape, dtype)]));
+    const tensors = Object.fromEntries(
+      inputs.map(({ name, shape, dtype }) => [name, traced.input(name, shape, dtype)]),
+    );
     const outputs = held.body(tensors as Record<Names, Tensor>, traced) ?? {};
     for (const [name, tensor] of Object.entries<Tensor>(outputs)) traced.output(name, tensor);
   });
@@ -153,7 +159,11 @@ export async function hold<Names extends string>(device: Device, held: Held<Name
     for (const state of program.states) {
       const out = await buffers.read(state);
       states.set(state, out);
-      compare(`state ${state.name}`, { out, reference: expectedStates.get(state)!, dtype: state.dtype }, held.tolerance);
+      compare(
+        `state ${state.name}`,
+        { out, reference: expectedStates.get(state)!, dtype: state.dtype },
+        held.tolerance,
+      );
     }
     return { outputs, states, dispatches: program.dispatches.length };
   } finally {

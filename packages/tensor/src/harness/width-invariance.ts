@@ -44,7 +44,9 @@ export async function holdRowsInvariant<Names extends string>(device: Device, he
   const alone = await run([0]);
   for (const width of invariantWidths) {
     for (const place of new Set([0, width >> 1, width - 1])) {
-      const others = Array.from({ length: width }, (_, index) => (index === place ? 0 : index < place ? index + 1 : index));
+      const others = Array.from({ length: width }, (_, index) =>
+        index === place ? 0 : index < place ? index + 1 : index,
+      );
       const among = await run(others);
       for (const [name, expected] of Object.entries(alone.outputs)) {
         const row = words(expected);

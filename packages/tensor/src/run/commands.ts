@@ -12,6 +12,13 @@ export interface RunOptions {
   readonly bound?: number;
 }
 
+/** Elements `begin ..< end` of a state. */
+export interface StateStretch {
+  readonly state: State;
+  readonly begin: number;
+  readonly end: number;
+}
+
 /**
  * One submit: program runs and readbacks in order. Runs share a compute pass until a readback needs a copy. Nothing is sent
  * before `submit`.
@@ -49,20 +56,40 @@ export class Commands {
   /** Reads an output as it is at this point of the submit. Resolves after `submit`. */
   read(program: Program, output: string): Promise<HostArray> {
     const { buffer, tensor, offsetBytes } = program.outputBuffer(output);
-    return this.#copy(buffer, { offsetBytes, bytes: elementCount(tensor.shape) * 4 }).then((bytes) => hostArray(tensor.dtype, bytes));
-  }
-
-  /** Reads elements `begin ..< end` of a state as they are at this point of the submit. Resolves after `submit`. */
-  readState(states: StateBuffers, state: State, [begin, end]: readonly [number, number]): Promise<HostArray> {
-    return this.#copy(states.buffer(state), { offsetBytes: begin * 4, bytes: (end - begin) * 4 }).then((bytes) =>
-      hostArray(state.dtype, bytes),
+    return this.#copy([{ buffer, offsetBytes, bytes: elementCount(tensor.shape) * 4 }]).then((bytes) =>
+      hostArray(tensor.dtype, bytes),
     );
   }
 
+  /** Reads stretches of states, as they are at this point of the submit, through one staging buffer. Resolves after `submit`. */
+  readStates(states: StateBuffers, stretches: readonly StateStretch[]): Promise<HostArray[]> {
+    const bytes = stretches.map(({ begin, end }) => (end - begin) * 4);
+    return this.#copy(
+      stretches.map(({ state, begin }, i) => ({
+        buffer: states.buffer(state),
+        offsetBytes: begin * 4,
+        bytes: bytes[i]!,
+      })),
+    ).then((all) => {
+      let from = 0;
+      return stretches.map(({ state }, i) => hostArray(state.dtype, all.slice(from, (from += bytes[i]!))));
+    });
+  }
+
   /** Copies elements between states, for marks and prefixes. */
-  copyState(from: { states: StateBuffers; state: State; offset: number }, to: { states: StateBuffers; state: State; offset: number }, count: number): this {
+  copyState(
+    from: { states: StateBuffers; state: State; offset: number },
+    to: { states: StateBuffers; state: State; offset: number },
+    count: number,
+  ): this {
     this.#endPass();
-    this.#encoder.copyBufferToBuffer(from.states.buffer(from.state), from.offset * 4, to.states.buffer(to.state), to.offset * 4, count * 4);
+    this.#encoder.copyBufferToBuffer(
+      from.states.buffer(from.state),
+      from.offset * 4,
+      to.states.buffer(to.state),
+      to.offset * 4,
+      count * 4,
+    );
     return this;
   }
 
@@ -74,12 +101,17 @@ export class Commands {
     for (const action of this.#afterSubmit) action();
   }
 
-  #copy(buffer: GPUBuffer, { offsetBytes, bytes }: { offsetBytes: number; bytes: number }): Promise<ArrayBuffer> {
+  #copy(sources: readonly { buffer: GPUBuffer; offsetBytes: number; bytes: number }[]): Promise<ArrayBuffer> {
     this.#endPass();
-    const loan = this.#device.staging.borrow(bytes);
-    this.#encoder.copyBufferToBuffer(buffer, offsetBytes, loan.buffer, 0, Math.ceil(bytes / 4) * 4);
+    const total = sources.reduce((sum, { bytes }) => sum + bytes, 0);
+    const loan = this.#device.staging.borrow(total);
+    let target = 0;
+    for (const { buffer, offsetBytes, bytes } of sources) {
+      this.#encoder.copyBufferToBuffer(buffer, offsetBytes, loan.buffer, target, bytes);
+      target += bytes;
+    }
     return new Promise((resolve, reject) => {
-      this.#afterSubmit.push(() => void loan.read(bytes).then(resolve, reject));
+      this.#afterSubmit.push(() => void loan.read(total).then(resolve, reject));
     });
   }
 

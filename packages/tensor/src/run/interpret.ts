@@ -23,7 +23,9 @@ export function interpret(graph: Graph, options: InterpretOptions = {}): Record<
   for (const { name, tensor } of graph.inputs) {
     const data = options.inputs?.[name];
     if (data?.length !== elementCount(tensor.shape)) {
-      throw new ArgumentError(`Input "${name}": expected ${elementCount(tensor.shape)} numbers, got ${data?.length ?? 'none'}.`);
+      throw new ArgumentError(
+        `Input "${name}": expected ${elementCount(tensor.shape)} numbers, got ${data?.length ?? 'none'}.`,
+      );
     }
     values.set(tensor, { shape: tensor.shape, dtype: tensor.dtype, data: Float64Array.from(data) });
   }
@@ -38,7 +40,10 @@ export function interpret(graph: Graph, options: InterpretOptions = {}): Record<
     }
     if (operand instanceof State) {
       if (!states.has(operand)) {
-        states.set(operand, new Float64Array(elementCount(operand.shape)).fill(operand.init === 'zeros' ? 0 : operand.init.fill));
+        states.set(
+          operand,
+          new Float64Array(elementCount(operand.shape)).fill(operand.init === 'zeros' ? 0 : operand.init.fill),
+        );
       }
       return { shape: operand.shape, dtype: operand.dtype, data: states.get(operand)! };
     }

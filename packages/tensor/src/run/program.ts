@@ -60,7 +60,10 @@ export class Program {
       if (view.source.kind !== 'scratch') continue;
       const slot = parts.plan.slotOf.get(view.source.id)!;
       if (!ownSlots.has(slot)) {
-        ownSlots.set(slot, this.device.storage(parts.plan.slotBytes[slot]!, `${this.name} ${view.source.label}`, 'scratch'));
+        ownSlots.set(
+          slot,
+          this.device.storage(parts.plan.slotBytes[slot]!, `${this.name} ${view.source.label}`, 'scratch'),
+        );
       }
       this.#own.set(view.source.id, ownSlots.get(slot)!);
     }
@@ -101,7 +104,9 @@ export class Program {
   bindGroups(states: StateBuffers | undefined): readonly GPUBindGroup[] {
     if (!states) {
       if (this.states.length > 0) {
-        throw new ArgumentError(`Program ${this.name} uses states (${this.states[0]!.name}, …); give it their buffers.`);
+        throw new ArgumentError(
+          `Program ${this.name} uses states (${this.states[0]!.name}, …); give it their buffers.`,
+        );
       }
       return (this.#stateless ??= this.dispatches.map((dispatch) => this.#bind(dispatch, undefined)));
     }
@@ -135,7 +140,10 @@ export class Program {
       case 'weight':
         return source.store.resolve(source.placement, source.array);
       case 'state':
-        if (!states) throw new ArgumentError(`State "${source.state.name}" is an output of ${this.name}; read it from its state buffers.`);
+        if (!states)
+          throw new ArgumentError(
+            `State "${source.state.name}" is an output of ${this.name}; read it from its state buffers.`,
+          );
         return states.buffer(source.state);
       case 'scratch':
         return this.#own.get(source.id) ?? this.#slots[this.#parts.plan.slotOf.get(source.id)!]!;
@@ -149,7 +157,14 @@ export class Program {
       layout: pipeline.layout,
       entries: pipeline.source.layout.map(({ name }, binding) => {
         if (name === uniformName && !(name in bindings)) {
-          return { binding, resource: { buffer: this.#parts.uniforms!, offset: dispatch.uniformOffset!, size: Math.max(16, Math.ceil(Object.keys(kernel.uniforms).length / 4) * 16) } };
+          return {
+            binding,
+            resource: {
+              buffer: this.#parts.uniforms!,
+              offset: dispatch.uniformOffset!,
+              size: Math.max(16, Math.ceil(Object.keys(kernel.uniforms).length / 4) * 16),
+            },
+          };
         }
         if (name === guardName) return { binding, resource: { buffer: states!.buffer(this.#parts.guard!) } };
         const view = bindings[name];

@@ -54,7 +54,9 @@ export class StateBuffers {
     if (this.#destroyed) throw new ArgumentError('These state buffers were destroyed; open a new conversation.');
     const buffer = this.#buffers.get(state);
     if (!buffer) {
-      throw new ArgumentError(`State "${state.name}" is not among these state buffers; allocate every state that the program uses.`);
+      throw new ArgumentError(
+        `State "${state.name}" is not among these state buffers; allocate every state that the program uses.`,
+      );
     }
     return buffer;
   }

@@ -29,10 +29,14 @@ export class WeightStore {
   readonly device: Device;
   readonly #stretches = new Map<Weight, readonly Stretch[]>();
   readonly #placements: Placement[] = [];
+  readonly #filled = new Set<Weight>();
+  readonly #bindingBytes: number;
   #allocated = false;
 
-  constructor(device: Device) {
+  /** @param options.bindingBytes - Largest part in bytes, below the device's own limit; for tests of split tables. */
+  constructor(device: Device, options: { readonly bindingBytes?: number } = {}) {
     this.device = device;
+    this.#bindingBytes = options.bindingBytes ?? Infinity;
   }
 
   /** Weights placed so far. */
@@ -95,8 +99,11 @@ export class WeightStore {
     return { rowBegin: 0, rowEnd: rows, rowOffset, ...this.#views(placement) };
   }
 
-  /** Takes the memory for all that is placed; idempotent, and called again after later programs placed more. */
-  allocate(): void {
+  /**
+   * Takes the memory for all that is placed; called again after later programs placed more.
+   * @returns the weights that got their memory now, whose bytes are still to be uploaded.
+   */
+  allocate(): readonly Weight[] {
     for (const placement of this.#placements) {
       placement.codes ??= this.device.storage(placement.codesBytes, placement.label, 'weights');
       if (placement.scalesBytes > 0) {
@@ -104,13 +111,18 @@ export class WeightStore {
       }
     }
     this.#allocated = true;
+    const fresh = this.weights.filter((weight) => !this.#filled.has(weight));
+    for (const weight of fresh) this.#filled.add(weight);
+    return fresh;
   }
 
   /** The buffers behind a view's placement; memory must have been taken. */
   resolve(placement: object, array: 'codes' | 'scales'): GPUBuffer {
     const buffer = (placement as Placement)[array];
     if (!buffer) {
-      throw new ArgumentError(`Weight memory is not allocated yet${this.#allocated ? ' for a late program' : ''}; call allocate() first.`);
+      throw new ArgumentError(
+        `Weight memory is not allocated yet${this.#allocated ? ' for a late program' : ''}; call allocate() first.`,
+      );
     }
     return buffer;
   }
@@ -124,7 +136,8 @@ export class WeightStore {
   }
 
   #bindingLimit(): number {
-    return Math.min(this.device.limits.maxStorageBufferBindingSize, this.device.limits.maxBufferSize);
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.device.limits;
+    return Math.min(maxStorageBufferBindingSize, maxBufferSize, this.#bindingBytes);
   }
 
   #split(weight: Weight): readonly Stretch[] {
@@ -148,7 +161,9 @@ export class WeightStore {
   }
 
   #views(placement: Placement): { codes: BufferView; scales: BufferView | undefined } {
-    const view = (array: 'codes' | 'scales'): BufferView => ({ source: { kind: 'weight', store: this, placement, array } });
+    const view = (array: 'codes' | 'scales'): BufferView => ({
+      source: { kind: 'weight', store: this, placement, array },
+    });
     return { codes: view('codes'), scales: placement.scalesBytes > 0 ? view('scales') : undefined };
   }
 }

@@ -10,12 +10,17 @@ import { reduceOperation } from '../../ops/reduce/reduce.ts';
 import type { FusionContext, FusionRule } from '../fuse.ts';
 
 /** The reduction with `producer` computed inside it, or undefined where that does not fit. */
-function absorb(node: GraphNode<ReduceAttributes>, producer: GraphNode<{ readonly expression: Expression }>): GraphNode | undefined {
+function absorb(
+  node: GraphNode<ReduceAttributes>,
+  producer: GraphNode<{ readonly expression: Expression }>,
+): GraphNode | undefined {
   const tensors = node.operands as readonly Tensor[];
   const made = producer.outputs[0]!;
   // A producer that the reduction repeats along an axis would be computed again for each repetition.
   if (!sameShape(made.shape, broadcastShapes(tensors.map(({ shape }) => shape)))) return undefined;
-  const operands = [...new Set([...tensors.filter((tensor) => tensor !== made), ...(producer.operands as readonly Tensor[])])];
+  const operands = [
+    ...new Set([...tensors.filter((tensor) => tensor !== made), ...(producer.operands as readonly Tensor[])]),
+  ];
   if (operands.length > inputNames.length) return undefined;
   const place = (tensor: Tensor) => input(operands.indexOf(tensor), tensor.dtype);
   const inner = substitute(producer.attributes.expression, (index) => place(producer.operands[index] as Tensor));

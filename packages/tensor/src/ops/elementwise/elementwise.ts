@@ -69,7 +69,10 @@ export const elementwise = defineOperation<{ readonly expression: Expression }>(
     const output = node.outputs[0]!;
     const tensors = node.operands as readonly Tensor[];
     const count = elementCount(output.shape);
-    const kernel = elementwiseKernel(tensors.map(({ dtype }) => dtype), output.dtype);
+    const kernel = elementwiseKernel(
+      tensors.map(({ dtype }) => dtype),
+      output.dtype,
+    );
     lowering.dispatch(kernel, {
       constants: {
         expression: node.attributes.expression,

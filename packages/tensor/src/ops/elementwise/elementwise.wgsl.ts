@@ -22,7 +22,9 @@ export function offsetWgsl(shape: readonly number[], strides: readonly number[])
     const coordinate = axis === 0 ? quotient : `(${quotient}) % ${extent}u`;
     terms.push(stride === 1 ? coordinate : `(${coordinate}) * ${stride}u`);
   });
-  const contiguous = shape.every((extent, axis) => extent === 1 || strides[axis] === elementCount(shape.slice(axis + 1)));
+  const contiguous = shape.every(
+    (extent, axis) => extent === 1 || strides[axis] === elementCount(shape.slice(axis + 1)),
+  );
   if (contiguous) return 'i';
   return terms.length === 0 ? '0u' : terms.join(' + ');
 }
@@ -30,7 +32,9 @@ export function offsetWgsl(shape: readonly number[], strides: readonly number[])
 /** The generated kernel for operands of these dtypes: one invocation an element. */
 export function elementwiseKernel(inputs: readonly DType[], output: DType) {
   if (inputs.length > inputNames.length) {
-    throw new ArgumentError(`An elementwise operation takes at most ${inputNames.length} tensors, got ${inputs.length}.`);
+    throw new ArgumentError(
+      `An elementwise operation takes at most ${inputNames.length} tensors, got ${inputs.length}.`,
+    );
   }
   const bindings: Record<string, Binding> = {};
   inputs.forEach((dtype, i) => (bindings[inputNames[i]!] = read(dtype)));
@@ -38,7 +42,11 @@ export function elementwiseKernel(inputs: readonly DType[], output: DType) {
   return defineKernel({
     name: `elementwise-${inputs.join('-')}-${output}`,
     bindings,
-    wgsl: (c: { expression: Expression; shape: readonly number[]; strides: readonly (readonly number[])[] }) => /* wgsl */ `
+    wgsl: (c: {
+      expression: Expression;
+      shape: readonly number[];
+      strides: readonly (readonly number[])[];
+    }) => /* wgsl */ `
 ${activationWgsl}
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
@@ -46,7 +54,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   let i = ${linearWorkgroupWgsl} * 64u + lane;
   if (i >= ${elementCount(c.shape)}u) { return; }
 ${inputs.map((_, k) => `  let x${k} = ${inputNames[k]}[${offsetWgsl(c.shape, c.strides[k]!)}];`).join('\n')}
-  y[i] = ${wgsl(c.expression, inputs.map((_, k) => `x${k}`))};
+  y[i] = ${wgsl(
+    c.expression,
+    inputs.map((_, k) => `x${k}`),
+  )};
 }`,
   });
 }

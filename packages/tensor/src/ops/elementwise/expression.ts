@@ -79,28 +79,64 @@ const geluTanh = (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) 
 
 /** Every scalar function that elementwise operations know: WGSL beside its float64 meaning. */
 const scalars: Readonly<Record<string, Scalar>> = {
-  add: binary('add', (a, b) => `(${a} + ${b})`, (a, b) => a + b),
-  sub: binary('sub', (a, b) => `(${a} - ${b})`, (a, b) => a - b),
+  add: binary(
+    'add',
+    (a, b) => `(${a} + ${b})`,
+    (a, b) => a + b,
+  ),
+  sub: binary(
+    'sub',
+    (a, b) => `(${a} - ${b})`,
+    (a, b) => a - b,
+  ),
   mul: {
-    ...binary('mul', (a, b) => `(${a} * ${b})`, (a, b) => a * b),
+    ...binary(
+      'mul',
+      (a, b) => `(${a} * ${b})`,
+      (a, b) => a * b,
+    ),
     evaluate: ([a, b], [dtype]) => (dtype === 'f32' ? a! * b! : wrap(Math.imul(a!, b!), dtype!)),
   },
-  div: binary('div', (a, b) => `(${a} / ${b})`, (a, b) => a / b),
+  div: binary(
+    'div',
+    (a, b) => `(${a} / ${b})`,
+    (a, b) => a / b,
+  ),
   min: binary('min', (a, b) => `min(${a}, ${b})`, Math.min),
   max: binary('max', (a, b) => `max(${a}, ${b})`, Math.max),
   equal: compare('equal', '==', (a, b) => a === b),
   less: compare('less', '<', (a, b) => a < b),
-  neg: unary('neg', (x) => `(-${x})`, (x) => -x),
+  neg: unary(
+    'neg',
+    (x) => `(-${x})`,
+    (x) => -x,
+  ),
   exp: unary('exp', (x) => `exp(${x})`, Math.exp),
   log: unary('log', (x) => `log(${x})`, Math.log),
   sqrt: unary('sqrt', (x) => `sqrt(${x})`, Math.sqrt),
-  rsqrt: unary('rsqrt', (x) => `inverseSqrt(${x})`, (x) => 1 / Math.sqrt(x)),
+  rsqrt: unary(
+    'rsqrt',
+    (x) => `inverseSqrt(${x})`,
+    (x) => 1 / Math.sqrt(x),
+  ),
   abs: unary('abs', (x) => `abs(${x})`, Math.abs),
   tanh: unary('tanh', (x) => `tanh(clamp(${x}, -20.0, 20.0))`, Math.tanh),
   sigmoid: unary('sigmoid', (x) => `(1.0 / (1.0 + exp(-${x})))`, sigmoid),
-  silu: unary('silu', (x) => `silu(${x})`, (x) => x * sigmoid(x)),
-  relu: unary('relu', (x) => `max(${x}, 0.0)`, (x) => Math.max(x, 0)),
-  gelu: unary('gelu', (x) => `gelu(${x})`, (x) => 0.5 * x * (1 + erf(x / Math.SQRT2))),
+  silu: unary(
+    'silu',
+    (x) => `silu(${x})`,
+    (x) => x * sigmoid(x),
+  ),
+  relu: unary(
+    'relu',
+    (x) => `max(${x}, 0.0)`,
+    (x) => Math.max(x, 0),
+  ),
+  gelu: unary(
+    'gelu',
+    (x) => `gelu(${x})`,
+    (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
+  ),
   'gelu-tanh': unary('gelu-tanh', (x) => `geluTanh(${x})`, geluTanh),
   'to-f32': convert('f32'),
   'to-u32': convert('u32'),
@@ -145,7 +181,10 @@ export function apply(name: string, args: readonly Expression[]): Expression {
 export function substitute(expression: Expression, replace: (index: number) => Expression): Expression {
   if (expression.kind === 'input') return replace(expression.index);
   if (expression.kind === 'literal') return expression;
-  return apply(expression.name, expression.args.map((arg) => substitute(arg, replace)));
+  return apply(
+    expression.name,
+    expression.args.map((arg) => substitute(arg, replace)),
+  );
 }
 
 /** Number of function applications in the formula. */

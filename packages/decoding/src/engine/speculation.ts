@@ -1,0 +1,102 @@
+import type { Drafter, DrafterState, Verifier } from '@forerun/contracts';
+import type { Program, StateBuffers } from '@forerun/tensor';
+import { ArgumentError } from '@forerun/tensor';
+import { maxDepths } from '../loop/loop-states.ts';
+import { tracePrefill, traceTruncate } from '../programs/prefill-program.ts';
+import type { RoundParts } from '../programs/round-program.ts';
+import { traceRound } from '../programs/round-program.ts';
+import { measureRound } from './measure.ts';
+import type { Engine } from './engine.ts';
+
+/** Widths that are compiled; what lies between runs in the next larger one. */
+export const widthClasses = [1, 2, 4, 8, 16, 32, 64] as const;
+
+/** The programs of one drafter and one verifier on an engine. */
+export class Speculation {
+  readonly drafter: Drafter | undefined;
+  readonly verifier: Verifier;
+  readonly drafterState: DrafterState | undefined;
+  readonly #engine: Engine;
+  /** Plain decoding with the same verifier. */
+  readonly #plain: Speculation | undefined;
+  readonly #rounds = new Map<number, Promise<Program>>();
+  readonly #ready = new Map<number, Program>();
+  readonly #prefills = new Map<number, Promise<Program>>();
+  readonly #roundMs = new Map<number, number>();
+  #truncate: Promise<Program> | undefined;
+
+  constructor(
+    engine: Engine,
+    parts: { drafter: Drafter | undefined; verifier: Verifier; plain: Speculation | undefined },
+  ) {
+    this.#engine = engine;
+    this.drafter = parts.drafter;
+    this.verifier = parts.verifier;
+    this.#plain = parts.plain;
+    this.drafterState = parts.drafter?.state(engine.capacityTokens, { rollbackTokens: engine.rollbackTokens });
+  }
+
+  /** Buffers of one conversation. */
+  allocate(): StateBuffers {
+    return this.#engine.allocate(this.drafterState?.states ?? []);
+  }
+
+  /** The round of `width` rows, compiled once. Width 1 is shared by all drafters. */
+  round(width: number): Promise<Program> {
+    if (!Number.isInteger(width) || width < 1 || width > maxDepths) {
+      throw new ArgumentError(`A round has 1 to ${maxDepths} rows, got ${width}.`);
+    }
+    if (width === 1 && this.#plain) return this.#plain.round(1);
+    if (width > 1 && !this.drafter) {
+      throw new ArgumentError(
+        `A round of ${width} rows needs a drafter; open the conversation with one, or use width 1.`,
+      );
+    }
+    const known = this.#rounds.get(width);
+    if (known) return known;
+    const name = `${this.drafter?.name ?? 'plain'} round of ${width}`;
+    const made = this.#engine.compile(traceRound(this.#parts(), width), name);
+    this.#rounds.set(width, made);
+    made.then(
+      (program) => void this.#ready.set(width, program),
+      () => void this.#rounds.delete(width),
+    );
+    return made;
+  }
+
+  /** Rounds that are compiled, by width. */
+  get ready(): ReadonlyMap<number, Program> {
+    return this.#ready;
+  }
+
+  /** Milliseconds of a round, measured once for each width on conversations of its own. */
+  async costs(widths: readonly number[]): Promise<ReadonlyMap<number, number>> {
+    for (const width of [1, ...widths]) {
+      if (this.#roundMs.has(width)) continue;
+      const program = await this.round(width);
+      this.#roundMs.set(width, await measureRound(this.#engine, this, program));
+    }
+    return new Map([...this.#roundMs].filter(([width]) => width === 1 || widths.includes(width)));
+  }
+
+  /** The prefill pass of `chunk` tokens. */
+  prefill(chunk: number): Promise<Program> {
+    if (this.drafter === undefined && this.#plain) return this.#plain.prefill(chunk);
+    const known = this.#prefills.get(chunk);
+    if (known) return known;
+    const made = this.#engine.compile(tracePrefill(this.#parts(), chunk), `prefill of ${chunk}`);
+    this.#prefills.set(chunk, made);
+    return made;
+  }
+
+  /** What brings the states back to the loop's length. */
+  truncate(): Promise<Program> {
+    return (this.#truncate ??= this.#engine.compile(traceTruncate(this.#parts()), 'truncate'));
+  }
+
+  #parts(): RoundParts {
+    const { decoder, state, loop, noise } = this.#engine;
+    const drafter = this.drafter && { drafter: this.drafter, state: this.drafterState! };
+    return { decoder, state, loop, noise, verifier: this.verifier, drafter };
+  }
+}

@@ -1,0 +1,70 @@
+import { loopWords } from '@forerun/contracts';
+import { loopLayout, maxDepths, stopReasons } from '../loop/loop-states.ts';
+
+/** Why generation ended. */
+export type StopReason = 'stop-token' | 'stop-string' | 'max-tokens' | 'capacity' | 'aborted' | 'abandoned';
+
+/** What a run did. */
+export interface GenerationStatistics {
+  readonly promptTokens: number;
+  /** Tokens of the prompt that were still in the cache. */
+  readonly reusedTokens: number;
+  /** Tokens that were kept. */
+  readonly generatedTokens: number;
+  /** Passes of the target after prefill. */
+  readonly rounds: number;
+  /** Draft tokens verified and accepted. */
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
+  /** Tokens per pass of the target, the bonus token included. */
+  readonly acceptanceLength: number;
+  /** Share of drafts accepted at each depth that was reached, from depth 1. */
+  readonly acceptanceByDepth: readonly number[];
+  /** Rounds at each width. */
+  readonly roundsByWidth: Readonly<Record<number, number>>;
+  readonly prefillMs: number;
+  /** From the end of prefill to the last token. */
+  readonly decodeMs: number;
+  /** Of it, waiting for a readback. */
+  readonly readbackMs: number;
+  readonly tokensPerSecond: number;
+  readonly stopReason: StopReason | undefined;
+}
+
+/** Counters that the GPU keeps, read from the loop state. */
+export interface LoopCounters {
+  readonly stopped: boolean;
+  readonly reason: (typeof stopReasons)[number];
+  readonly length: number;
+  readonly produced: number;
+  readonly rounds: number;
+  readonly drafted: number;
+  readonly accepted: number;
+  readonly acceptanceByDepth: readonly number[];
+  /** The last verified tree. */
+  readonly proposal: { readonly tokens: readonly number[]; readonly acceptedRows: number };
+}
+
+/** Decodes the loop state's words. */
+export function loopCounters(
+  words: ArrayLike<number> & { subarray(begin: number, end: number): ArrayLike<number> },
+): LoopCounters {
+  const at = (begin: number, count: number) => Array.from(words.subarray(begin, begin + count));
+  const drafted = at(loopLayout.draftedAtDepth, maxDepths);
+  const accepted = at(loopLayout.acceptedAtDepth, maxDepths);
+  const depths = drafted.findLastIndex((count) => count > 0) + 1;
+  return {
+    stopped: words[loopWords.stop] !== 0,
+    reason: stopReasons[words[loopWords.reason]!] ?? 'none',
+    length: words[loopWords.length]!,
+    produced: words[loopWords.produced]!,
+    rounds: words[loopWords.rounds]!,
+    drafted: words[loopWords.drafted]!,
+    accepted: words[loopWords.accepted]!,
+    acceptanceByDepth: drafted.slice(0, depths).map((count, depth) => (count === 0 ? 0 : accepted[depth]! / count)),
+    proposal: {
+      tokens: at(loopLayout.proposal, words[loopLayout.proposalCount]!),
+      acceptedRows: words[loopLayout.proposalAccepted]!,
+    },
+  };
+}

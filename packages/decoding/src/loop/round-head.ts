@@ -1,0 +1,64 @@
+import { loopWords } from '@forerun/contracts';
+import type { Graph, NdArray, State, Tensor } from '@forerun/tensor';
+import { defineKernel, defineOperation, write } from '@forerun/tensor';
+import { loopUniform, loopWord } from './loop-wgsl.ts';
+
+const roundHeadKernel = defineKernel({
+  name: 'round-head',
+  bindings: { loop: loopUniform, anchor: write('u32'), length: write('u32'), positions: write('u32') },
+  wgsl: ({ width }: { width: number }) => /* wgsl */ `
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) lane: u32) {
+  if (lane == 0u) {
+    anchor[0] = ${loopWord('anchor')};
+    length[0] = ${loopWord('length')};
+  }
+  for (var row = lane; row < ${width}u; row += 64u) { positions[row] = ${loopWord('length')} + row; }
+}`,
+});
+
+const roundHeadOperation = defineOperation<{ readonly width: number }>({
+  name: 'round-head',
+  infer: (_, { width }) => [
+    { shape: [1], dtype: 'u32' },
+    { shape: [1], dtype: 'u32' },
+    { shape: [width], dtype: 'u32' },
+  ],
+  reference([loop], { width }) {
+    const length = loop!.data[loopWords.length]!;
+    const tensor = (values: ArrayLike<number>): NdArray => ({
+      shape: [values.length],
+      dtype: 'u32',
+      data: Float64Array.from(values),
+    });
+    return [
+      tensor([loop!.data[loopWords.anchor]!]),
+      tensor([length]),
+      tensor(Array.from({ length: width }, (_, row) => length + row)),
+    ];
+  },
+  lower(lowering, node) {
+    const [anchor, length, positions] = node.outputs.map((output) => lowering.tensor(output));
+    lowering.dispatch(roundHeadKernel, {
+      constants: { width: node.attributes.width },
+      bindings: { loop: lowering.state(node.operands[0]!), anchor: anchor!, length: length!, positions: positions! },
+      workgroups: [1, 1, 1],
+    });
+  },
+});
+
+/** What every round starts from. */
+export interface RoundHead {
+  /** `[1]` u32: the last kept token. */
+  readonly anchor: Tensor;
+  /** `[1]` u32: tokens in the cache. */
+  readonly length: Tensor;
+  /** `[width]` u32: length + row. */
+  readonly positions: Tensor;
+}
+
+/** Reads anchor and length from the loop state and lays out the positions of a chain of `width` rows. */
+export function roundHead(graph: Graph, loop: State, width: number): RoundHead {
+  const [anchor, length, positions] = graph.apply(roundHeadOperation, [loop], { width });
+  return { anchor: anchor!, length: length!, positions: positions! };
+}

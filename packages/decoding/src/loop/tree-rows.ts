@@ -1,0 +1,84 @@
+import type { NdArray, Tensor } from '@forerun/tensor';
+import { defineKernel, defineOperation, read, write } from '@forerun/tensor';
+
+const treeRowsKernel = defineKernel({
+  name: 'tree-rows',
+  bindings: {
+    parents: read('u32'),
+    depths: read('u32'),
+    length: read('u32'),
+    indexes: write('u32'),
+    path: write('u32'),
+  },
+  wgsl: ({ width, depth }: { width: number; depth: number }) => /* wgsl */ `
+@compute @workgroup_size(${width})
+fn main(@builtin(local_invocation_index) row: u32) {
+  let begin = length[0];
+  indexes[row] = begin + depths[row];
+  var ancestor = row;
+  for (var step = 0u; step <= ${depth}u; step += 1u) {
+    let at = min(depths[ancestor], ${depth}u);
+    path[row * ${depth + 1}u + at] = begin + ancestor;
+    if (at == 0u) { break; }
+    ancestor = min(parents[ancestor], ancestor - min(ancestor, 1u));
+  }
+  for (var at = depths[row] + 1u; at <= ${depth}u; at += 1u) { path[row * ${depth + 1}u + at] = begin; }
+}`,
+});
+
+const treeRowsOperation = defineOperation<{ readonly depth: number }>({
+  name: 'tree-rows',
+  infer: ([parents], { depth }) => {
+    const width = (parents as Tensor).shape[0]!;
+    return [
+      { shape: [width], dtype: 'u32' },
+      { shape: [width, depth + 1], dtype: 'u32' },
+    ];
+  },
+  reference([parents, depths, length], { depth }) {
+    const width = parents!.data.length;
+    const begin = length!.data[0]!;
+    const path = new Float64Array(width * (depth + 1)).fill(begin);
+    for (let row = 0; row < width; row++) {
+      for (let ancestor = row; ; ancestor = Math.min(parents!.data[ancestor]!, Math.max(ancestor - 1, 0))) {
+        const at = Math.min(depths!.data[ancestor]!, depth);
+        path[row * (depth + 1) + at] = begin + ancestor;
+        if (at === 0) break;
+      }
+    }
+    const indexes = depths!.data.map((value) => begin + value);
+    return [
+      { shape: [width], dtype: 'u32', data: indexes },
+      { shape: [width, depth + 1], dtype: 'u32', data: path },
+    ] satisfies NdArray[];
+  },
+  lower(lowering, node) {
+    const [parents, depths, length] = node.operands;
+    const [indexes, path] = node.outputs;
+    lowering.dispatch(treeRowsKernel, {
+      constants: { width: indexes!.shape[0]!, depth: node.attributes.depth },
+      bindings: {
+        parents: lowering.tensor(parents!),
+        depths: lowering.tensor(depths!),
+        length: lowering.tensor(length!),
+        indexes: lowering.tensor(indexes!),
+        path: lowering.tensor(path!),
+      },
+      workgroups: [1, 1, 1],
+    });
+  },
+});
+
+/**
+ * Logical indexes `[M]` and path table `[M, depth + 1]` of a tree's rows: entry d of a row is the cache slot of its ancestor at
+ * depth d, itself included. A parent that does not precede its row is taken for the row before it, so no input can loop.
+ */
+export function treeRows(
+  tree: { parents: Tensor; depths: Tensor; depth: number },
+  length: Tensor,
+): { readonly indexes: Tensor; readonly path: Tensor } {
+  const [indexes, path] = length.graph.apply(treeRowsOperation, [tree.parents, tree.depths, length], {
+    depth: tree.depth,
+  });
+  return { indexes: indexes!, path: path! };
+}

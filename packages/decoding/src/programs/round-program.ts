@@ -1,0 +1,100 @@
+import type {
+  Accepted,
+  Decoder,
+  DecoderState,
+  Drafter,
+  DrafterState,
+  Noise,
+  Round,
+  Rows,
+  TargetOutputs,
+  TokenTree,
+  Verifier,
+} from '@forerun/contracts';
+import type { Graph } from '@forerun/tensor';
+import { Tensor, trace } from '@forerun/tensor';
+import { keep } from '../loop/keep.ts';
+import type { LoopStates } from '../loop/loop-states.ts';
+import type { RoundHead } from '../loop/round-head.ts';
+import { roundHead } from '../loop/round-head.ts';
+import { treeRows } from '../loop/tree-rows.ts';
+
+/** What a round is made of. */
+export interface RoundParts {
+  readonly decoder: Decoder;
+  readonly state: DecoderState;
+  readonly loop: LoopStates;
+  readonly noise: Noise;
+  readonly verifier: Verifier;
+  /** Absent for plain decoding. */
+  readonly drafter?: { readonly drafter: Drafter; readonly state: DrafterState } | undefined;
+}
+
+/** The tree of plain decoding: the anchor alone. */
+function anchorTree(graph: Graph, anchor: Tensor): TokenTree {
+  return { width: 1, depth: 0, chain: true, tokens: anchor, count: graph.constant(Uint32Array.of(1)) };
+}
+
+/** The rows that verify a tree. */
+export function verifyRows(tree: TokenTree, head: RoundHead): Rows {
+  const { positions, length } = head;
+  const shared = { inputs: tree.tokens, slots: positions, count: tree.count, length };
+  if (tree.chain || !tree.parents || !tree.depths) {
+    return { ...shared, positions, depths: positions, spans: positions.add(1) };
+  }
+  const { indexes, path } = treeRows({ parents: tree.parents, depths: tree.depths, depth: tree.depth }, length);
+  return { ...shared, positions: indexes, depths: indexes, spans: indexes.add(1), path };
+}
+
+/** The target's outputs that a drafter asked for. */
+export function targetOutputs(
+  decoder: Decoder,
+  pass: { rows: Rows; hidden: Tensor; normed?: Tensor; taps: readonly Tensor[] },
+  needs: Drafter['needs'],
+): TargetOutputs {
+  const normed = () => pass.normed ?? decoder.norm(pass.hidden);
+  return {
+    rows: pass.rows,
+    ...(needs.hidden ? { hidden: needs.hidden === 'before-norm' ? pass.hidden : normed() } : {}),
+    ...(needs.taps ? { taps: pass.taps } : {}),
+  };
+}
+
+/**
+ * Traces one round: propose, forward, verify, keep, commit. With width 1 there is nothing to propose, and the round is a step of
+ * plain decoding through the same verifier.
+ */
+export function traceRound(parts: RoundParts, width: number): Graph {
+  const { decoder, state, loop, verifier, noise } = parts;
+  return trace((graph) => {
+    const head = roundHead(graph, loop.loop, width);
+    const drafting = width > 1 ? parts.drafter : undefined;
+    const needs = drafting?.drafter.needs ?? {};
+    const round: Round = {
+      width,
+      loop: loop.loop,
+      history: loop.history,
+      sampling: loop.sampling,
+      noise,
+      decoder,
+      state,
+      ...head,
+    };
+
+    graph.section = 'draft';
+    const tree = drafting ? drafting.drafter.propose(round, drafting.state) : anchorTree(graph, head.anchor);
+    graph.section = 'verify';
+    const rows = verifyRows(tree, head);
+    const { hidden, taps } = decoder.forward(rows, state, needs.taps ? { taps: needs.taps } : {});
+    const normed = decoder.norm(hidden);
+    const accepted = verifier.verify(tree, decoder.head(normed), round);
+    graph.section = 'commit';
+    const kept = keep(tree, accepted, loop);
+    const committed: Accepted = { path: accepted.path, count: kept, next: accepted.next };
+    state.commit({ path: committed.path, count: kept, length: head.length, tree: !tree.chain });
+    if (drafting) {
+      const target = targetOutputs(decoder, { rows, hidden, normed, taps }, needs);
+      drafting.drafter.absorb(round, { tree, accepted: committed, target }, drafting.state);
+    }
+  });
+}
