@@ -23,7 +23,7 @@ describe('countTokens', () => {
         states: new Map<State, ArrayLike<number>>([[history, tokens], [counts, Array.from({ length: 2 * vocabSize }, (_, i) => i)]]),
         tolerance: 0,
       });
-      const added = states.get(counts)!.slice(0, vocabSize).reduce((sum, count, token) => sum + count - token, 0);
+      const added = [...states.get(counts)!].slice(0, vocabSize).reduce((sum, count, token) => sum + count - token, 0);
       expect(added).toBe(tokens.slice(from, to).filter((token) => token < vocabSize).length);
     });
   }
@@ -39,7 +39,7 @@ describe('recountTokens', () => {
         bound,
         tolerance: 0,
       });
-      const generated = states.get(counts)!.slice(vocabSize).reduce((sum, count) => sum + count, 0);
+      const generated = [...states.get(counts)!].slice(vocabSize).reduce((sum, count) => sum + count, 0);
       expect(generated).toBe(tokens.slice(40, Math.max(to, 40)).filter((token) => token < vocabSize).length);
     });
   }
