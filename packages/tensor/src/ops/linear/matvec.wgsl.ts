@@ -1,0 +1,210 @@
+/**
+ * Few rows at once: the kernel of decoding and of verifying. Lanes lie along K; each carries R rows of the weight and C rows of `x`.
+ *
+ * The order of every sum is fixed by the number of lanes alone: lane k takes units k, k + lanes, k + 2 lanes, … in that order, and
+ * lane sums are added pairwise, neighbours first. R, C, the workgroup size and the units loaded ahead move work about and change no
+ * bit of a row, so a row's result does not depend on how many rows are computed with it.
+ */
+import { defineKernel } from '../../kernel/define-kernel.ts';
+import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
+import { weightReader } from '../../wgsl/weight-reader.ts';
+import { wgslLiteral } from '../elementwise/expression.ts';
+import type { LinearSlots } from './linear-slots.ts';
+import { linearBindings, matricesOf, slotFunctions, slotsName } from './linear-slots.ts';
+
+/** How the work of a {@link matvecKernel} is cut. Only `lanes` has a say in the bits. */
+export interface MatvecCut {
+  /** Lanes along K: a power of two, at most `workgroup`. 1 needs no barrier. */
+  readonly lanes: number;
+  /** R, rows of the weight that a lane carries (output rows; twice as many are read when gated). */
+  readonly outputs: number;
+  /** C, rows of `x` that a lane carries. */
+  readonly rows: number;
+  /** Invocations of a workgroup. */
+  readonly workgroup: number;
+  /** Units of the weight loaded before the first is used. */
+  readonly ahead: number;
+}
+
+export interface MatvecConstants {
+  readonly slots: LinearSlots;
+  readonly cut: MatvecCut;
+}
+
+/** Outputs that a workgroup computes, and the number of workgroups. */
+export function matvecGrid(slots: LinearSlots, cut: MatvecCut): { readonly chunks: number; readonly workgroups: number } {
+  const chunks = Math.ceil(slots.rows / cut.rows);
+  const outputsPerWorkgroup = (cut.workgroup / cut.lanes) * cut.outputs;
+  return { chunks, workgroups: chunks * Math.ceil(slots.outputs / outputsPerWorkgroup) };
+}
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+/** Sum of `items` by neighbours: ((0 + 1) + (2 + 3)) + … */
+function pairwise(items: readonly string[]): string {
+  if (items.length === 1) return items[0]!;
+  return pairwise(range(items.length / 2).map((i) => `(${items[2 * i]} + ${items[2 * i + 1]})`));
+}
+
+/** Name of the accumulator of weight row r of a matrix, for row m of `x`. */
+const sum = (matrix: number, r: number, m: number) => `sum${matrix}_${r}_${m}`;
+
+function gainQuad({ gainRow, offset }: NonNullable<LinearSlots['norm']>, k: string): string {
+  if (gainRow === undefined) return 'vec4<f32>(1.0)';
+  return offset === 0 ? `gainQuad(${gainRow}u, ${k})` : `gainQuad(${gainRow}u, ${k}) + ${wgslLiteral(offset, 'f32')}`;
+}
+
+/** Declares accumulators and walks the lane's units. */
+export function matvecLoop({ slots, cut }: MatvecConstants): string {
+  const reader = weightReader(slots.format, slots.width);
+  const [matrices, outputs, rows, quads] = [range(matricesOf(slots)), range(cut.outputs), range(cut.rows), range(reader.quads)];
+  const aheads = range(reader.units % (cut.lanes * cut.ahead) === 0 ? cut.ahead : 1);
+  const lines: string[] = [];
+  const last = slots.outputs - 1;
+  for (const m of rows) {
+    lines.push(`let row${m} = min(firstRow + ${m}u, ${slots.rows - 1}u);`);
+    if (slots.norm) lines.push(`var squares${m} = 0.0;`);
+  }
+  for (const matrix of matrices) {
+    for (const r of outputs) {
+      lines.push(`let weight${matrix}_${r} = min(firstOutput + ${r}u, ${last}u) + ${slots.rowOffset + matrix * slots.outputs}u;`);
+      for (const m of rows) lines.push(`var ${sum(matrix, r, m)} = 0.0;`);
+    }
+  }
+  lines.push(`for (var first = lane; first < ${reader.units}u; first += ${cut.lanes * aheads.length}u) {`);
+  for (const a of aheads) {
+    lines.push(`  let unit${a} = first + ${a * cut.lanes}u;`);
+    for (const matrix of matrices) {
+      for (const r of outputs) {
+        lines.push(`  let bits${a}_${matrix}_${r} = weightBits(weight${matrix}_${r}, unit${a});`);
+        if (reader.scaled) lines.push(`  let scale${a}_${matrix}_${r} = weightScale(weight${matrix}_${r}, unit${a});`);
+      }
+    }
+  }
+  for (const a of aheads) {
+    lines.push('  {');
+    for (const q of quads) {
+      lines.push(`    let k${q} = ${reader.position(`unit${a}`, q)};`);
+      if (slots.norm) lines.push(`    let gain${q} = ${gainQuad(slots.norm, `k${q}`)};`);
+      for (const m of rows) {
+        if (!slots.norm) {
+          lines.push(`    let x${q}_${m} = xQuad(row${m}, k${q});`);
+          continue;
+        }
+        lines.push(`    let raw${q}_${m} = xQuad(row${m}, k${q}); let x${q}_${m} = raw${q}_${m} * gain${q};`);
+        for (const c of 'xyzw') lines.push(`    squares${m} = fma(raw${q}_${m}.${c}, raw${q}_${m}.${c}, squares${m});`);
+      }
+    }
+    for (const matrix of matrices) {
+      for (const r of outputs) {
+        lines.push('    {', ...quads.map((q) => `      let w${q} = weightQuad${q}(bits${a}_${matrix}_${r});`));
+        for (const m of rows) {
+          const terms = quads.flatMap((q) => [...'xyzw'].map((c) => [`w${q}.${c}`, `x${q}_${m}.${c}`] as const));
+          const into = reader.scaled ? `part${m}` : sum(matrix, r, m);
+          if (reader.scaled) lines.push(`      var part${m} = 0.0;`);
+          for (const [w, x] of terms) lines.push(`      ${into} = fma(${w}, ${x}, ${into});`);
+          if (reader.scaled) lines.push(`      ${sum(matrix, r, m)} = fma(${into}, scale${a}_${matrix}_${r}, ${sum(matrix, r, m)});`);
+        }
+        lines.push('    }');
+      }
+    }
+    lines.push('  }');
+  }
+  lines.push('}');
+  return lines.join('\n  ');
+}
+
+/** Which tile a workgroup takes; neighbouring workgroups share weights. */
+export function matvecPlace({ slots, cut }: MatvecConstants): string {
+  const { chunks, workgroups } = matvecGrid(slots, cut);
+  return /* wgsl */ `
+  let tile = ${linearWorkgroupWgsl};
+  if (tile >= ${workgroups}u) { return; }
+  let lane = local % ${cut.lanes}u;
+  let firstRow = (tile % ${chunks}u) * ${cut.rows}u;
+  let firstOutput = ((tile / ${chunks}u) * ${cut.workgroup / cut.lanes}u + local / ${cut.lanes}u) * ${cut.outputs}u;`;
+}
+
+/** WGSL entry point line of a workgroup size. */
+export const matvecEntry = (workgroup: number) => /* wgsl */ `
+@compute @workgroup_size(${workgroup})
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {`;
+
+/** One lane a row: sums are finished where they were made. */
+function finishAlone({ slots, cut }: MatvecConstants): string {
+  const lines: string[] = [];
+  for (const r of range(cut.outputs)) {
+    for (const m of range(cut.rows)) {
+      const sums = slots.gate === undefined ? sum(0, r, m) : `vec2<f32>(${sum(0, r, m)}, ${sum(1, r, m)})`;
+      lines.push(
+        `if (firstOutput + ${r}u < ${slots.outputs}u && firstRow + ${m}u < ${slots.rows}u) {
+    finish(firstRow + ${m}u, firstOutput + ${r}u, ${sums}, ${slots.norm ? `squares${m}` : '0.0'});
+  }`,
+      );
+    }
+  }
+  return lines.join('\n  ');
+}
+
+/** Values that a lane hands over for each of its outputs and rows, one array of workgroup memory each. */
+function valuesPerLane({ slots, cut }: MatvecConstants): number {
+  return matricesOf(slots) * cut.outputs * cut.rows + (slots.norm ? cut.rows : 0);
+}
+
+/** Bytes of workgroup memory of the kernel. One column of padding keeps the readers of different values on different banks. */
+export function matvecMemoryBytes(constants: MatvecConstants): number {
+  const { lanes, workgroup } = constants.cut;
+  return lanes === 1 ? 0 : valuesPerLane(constants) * (workgroup + 1) * 4;
+}
+
+/** Lane sums through workgroup memory with a single barrier; each result is then added up by one invocation, neighbours first. */
+function finishTogether(constants: MatvecConstants): string {
+  const { slots, cut } = constants;
+  const [matrices, pitch] = [matricesOf(slots), cut.workgroup + 1];
+  const results = cut.outputs * cut.rows;
+  const values = [
+    ...range(matrices).flatMap((matrix) => range(cut.outputs).flatMap((r) => range(cut.rows).map((m) => sum(matrix, r, m)))),
+    ...(slots.norm ? range(cut.rows).map((m) => `squares${m}`) : []),
+  ];
+  const squares = slots.norm ? `laneSum((${matrices * results}u + m) * ${pitch}u + from)` : '0.0';
+  const first = `laneSum(value * ${pitch}u + from)`;
+  const sums = slots.gate === undefined ? first : `vec2<f32>(${first}, laneSum((value + ${results}u) * ${pitch}u + from))`;
+  return /* wgsl */ `
+  ${values.map((value, i) => `lanes[${i * pitch}u + local] = ${value};`).join('\n  ')}
+  workgroupBarrier();
+  for (var item = local; item < ${(cut.workgroup / cut.lanes) * results}u; item += ${cut.workgroup}u) {
+    let value = item % ${results}u;
+    let group = item / ${results}u;
+    let m = value % ${cut.rows}u;
+    let from = group * ${cut.lanes}u;
+    let row = firstRow + m;
+    let output = ((tile / ${matvecGrid(slots, cut).chunks}u) * ${cut.workgroup / cut.lanes}u + group) * ${cut.outputs}u + value / ${cut.rows}u;
+    if (row < ${slots.rows}u && output < ${slots.outputs}u) { finish(row, output, ${sums}, ${squares}); }
+  }`;
+}
+
+function laneSumFunction(constants: MatvecConstants): string {
+  const { lanes, workgroup } = constants.cut;
+  const items = range(lanes).map((i) => `lanes[from + ${i}u]`);
+  return /* wgsl */ `
+var<workgroup> lanes: array<f32, ${valuesPerLane(constants) * (workgroup + 1)}>;
+fn laneSum(from: u32) -> f32 { return ${pairwise(items)}; }`;
+}
+
+/** The portable kernel for these slots: `y[m, n] = sum_k x[m, k] * w[n, k]`, f32 products and sums. */
+export function matvecKernel(slots: LinearSlots, cut: MatvecCut) {
+  const alone = cut.lanes === 1;
+  return defineKernel({
+    name: `matvec-${slotsName(slots)}-${cut.lanes}-lanes`,
+    bindings: linearBindings(slots),
+    wgsl: (constants: MatvecConstants) => /* wgsl */ `
+${slotFunctions(constants.slots)}
+${alone ? '' : laneSumFunction(constants)}
+${matvecEntry(constants.cut.workgroup)}
+  ${matvecPlace(constants)}
+  ${matvecLoop(constants)}
+  ${alone ? finishAlone(constants) : finishTogether(constants)}
+}`,
+  });
+}
