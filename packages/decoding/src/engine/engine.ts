@@ -12,6 +12,7 @@ import { Conversation } from './conversation.ts';
 import { maxRoundsInFlight, maxStopStringBytes } from './limits.ts';
 import { choosePrefillChunks } from './prefill-chunks.ts';
 import { Speculation } from './speculation.ts';
+import { exactWidths } from './width-check.ts';
 
 /** Rows that a cache has beyond its capacity, so that a wide round near the end never writes past it. */
 const slackRows = maxDepths;
@@ -58,6 +59,7 @@ export class Engine {
   readonly #options: EngineOptions;
   readonly #speculations = new Map<Verifier, Map<Drafter | undefined, Speculation>>();
   readonly #programs = new Set<Program>();
+  readonly #exactWidths = new Map<number, boolean>([[1, true]]);
   #chunks: readonly number[] = [];
   #scratchBytes = 0;
 
@@ -172,6 +174,27 @@ export class Engine {
     const fresh = await this.device.scoped(() => store.allocate());
     if (fresh.length > 0) await this.#options.weights.fill(fresh);
     return program;
+  }
+
+  /** Frees a program that is not needed again. */
+  release(program: Program): void {
+    this.#programs.delete(program);
+    program.destroy();
+  }
+
+  /** Widths among `widths` whose rows have the bits that they have alone, measured on this device once for each. */
+  async exactWidths(widths: readonly number[]): Promise<ReadonlySet<number>> {
+    const unknown = widths.filter((width) => !this.#exactWidths.has(width));
+    if (unknown.length > 0) {
+      const exact = await exactWidths(this, unknown);
+      for (const width of unknown) this.#exactWidths.set(width, exact.has(width));
+    }
+    return new Set(widths.filter((width) => this.#exactWidths.get(width)));
+  }
+
+  /** Widths that were withdrawn because a row's bits depended on its company. */
+  get withdrawnWidths(): readonly number[] {
+    return [...this.#exactWidths].filter(([, exact]) => !exact).map(([width]) => width);
   }
 
   /** Frees the programs' own memory and the weights; conversations must be closed first. */

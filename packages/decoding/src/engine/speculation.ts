@@ -69,8 +69,12 @@ export class Speculation {
     return this.#ready;
   }
 
-  /** Milliseconds of a round, measured once for each width on conversations of its own. */
-  async costs(widths: readonly number[]): Promise<ReadonlyMap<number, number>> {
+  /**
+   * Milliseconds of a round, measured once for each width on conversations of its own. A width whose rows do not have the bits of
+   * width 1 on this device is left out.
+   */
+  async costs(asked: readonly number[]): Promise<ReadonlyMap<number, number>> {
+    const widths = [...(await this.#engine.exactWidths(asked))];
     for (const width of [1, ...widths]) {
       if (this.#roundMs.has(width)) continue;
       const program = await this.round(width);

@@ -15,30 +15,30 @@ export const notANumberToken = 0xffff_ffff;
 
 const emitWgsl = (capacity: number) => /* wgsl */ `
 fn isStop(token: u32) -> bool {
-  let stops = loop[${loopLayout.stopCount}];
+  let stops = words[${loopLayout.stopCount}];
   for (var i = 0u; i < stops; i += 1u) {
-    if (loop[${loopLayout.stops}u + i] == token) { return true; }
+    if (words[${loopLayout.stops}u + i] == token) { return true; }
   }
   return false;
 }
 fn emit(token: u32) -> bool {
   if (token == ${notANumberToken}u) {
-    loop[${loopWords.stop}] = 1u;
-    loop[${loopWords.reason}] = 4u;
+    words[${loopWords.stop}] = 1u;
+    words[${loopWords.reason}] = 4u;
     return false;
   }
-  let length = loop[${loopWords.length}] + 1u;
+  let length = words[${loopWords.length}] + 1u;
   history[length] = token;
-  loop[${loopWords.length}] = length;
-  loop[${loopWords.anchor}] = token;
-  loop[${loopWords.produced}] += 1u;
-  loop[${loopWords.budget}] -= 1u;
+  words[${loopWords.length}] = length;
+  words[${loopWords.anchor}] = token;
+  words[${loopWords.produced}] += 1u;
+  words[${loopWords.budget}] -= 1u;
   var reason = 0u;
   if (length + 1u >= ${capacity}u) { reason = 3u; }
-  if (loop[${loopWords.budget}] == 0u) { reason = 2u; }
+  if (words[${loopWords.budget}] == 0u) { reason = 2u; }
   if (isStop(token)) { reason = 1u; }
-  loop[${loopWords.reason}] = reason;
-  loop[${loopWords.stop}] = min(reason, 1u);
+  words[${loopWords.reason}] = reason;
+  words[${loopWords.stop}] = min(reason, 1u);
   return reason == 0u;
 }
 `;
@@ -47,7 +47,7 @@ const keepOneKernel = defineKernel({
   name: 'keep-one',
   bindings: {
     next: read('u32'),
-    loop: readWrite('u32'),
+    words: readWrite('u32'),
     history: readWrite('u32'),
     counts: readWrite('u32'),
     kept: write('u32'),
@@ -56,12 +56,12 @@ const keepOneKernel = defineKernel({
 ${emitWgsl(capacity)}
 @compute @workgroup_size(1)
 fn main() {
-  let before = loop[${loopWords.produced}];
-  loop[${loopWords.rounds}] += 1u;
-  loop[${loopLayout.proposalCount}] = 1u;
-  loop[${loopLayout.proposalAccepted}] = 1u;
+  let before = words[${loopWords.produced}];
+  words[${loopWords.rounds}] += 1u;
+  words[${loopLayout.proposalCount}] = 1u;
+  words[${loopLayout.proposalAccepted}] = 1u;
   _ = emit(next[0]);
-  kept[0] = loop[${loopWords.produced}] - before;
+  kept[0] = words[${loopWords.produced}] - before;
   if (kept[0] == 1u && next[0] < ${vocabSize}u) {
     counts[next[0]] += 1u;
     counts[${vocabSize}u + next[0]] += 1u;
@@ -71,7 +71,7 @@ fn main() {
 
 const countKeptKernel = defineKernel({
   name: 'count-kept',
-  bindings: { kept: read('u32'), loop: loopUniform, history: read('u32'), counts: readWrite('atomic<u32>') },
+  bindings: { kept: read('u32'), words: loopUniform, history: read('u32'), counts: readWrite('atomic<u32>') },
   wgsl: ({ vocabSize }: { vocabSize: number }) => /* wgsl */ `
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -91,7 +91,7 @@ const keepTreeKernel = defineKernel({
     path: read('u32'),
     accepted: read('u32'),
     next: read('u32'),
-    loop: readWrite('u32'),
+    words: readWrite('u32'),
     history: readWrite('u32'),
     kept: write('u32'),
   },
@@ -99,22 +99,22 @@ const keepTreeKernel = defineKernel({
 ${emitWgsl(capacity)}
 @compute @workgroup_size(1)
 fn main() {
-  let before = loop[${loopWords.produced}];
+  let before = words[${loopWords.produced}];
   let used = clamp(rows[0], 1u, ${width}u);
   let count = clamp(accepted[0], 1u, used);
-  loop[${loopWords.rounds}] += 1u;
-  loop[${loopWords.drafted}] += used - 1u;
-  loop[${loopWords.accepted}] += count - 1u;
-  loop[${loopLayout.proposalCount}] = used;
-  loop[${loopLayout.proposalAccepted}] = count;
-  for (var row = 0u; row < used; row += 1u) { loop[${loopLayout.proposal}u + row] = tokens[row]; }
+  words[${loopWords.rounds}] += 1u;
+  words[${loopWords.drafted}] += used - 1u;
+  words[${loopWords.accepted}] += count - 1u;
+  words[${loopLayout.proposalCount}] = used;
+  words[${loopLayout.proposalAccepted}] = count;
+  for (var row = 0u; row < used; row += 1u) { words[${loopLayout.proposal}u + row] = tokens[row]; }
   let reached = min(min(count, used - 1u), ${Math.min(depth, maxDepths)}u);
-  for (var d = 0u; d < reached; d += 1u) { loop[${loopLayout.draftedAtDepth}u + d] += 1u; }
-  for (var d = 1u; d < min(count, ${maxDepths + 1}u); d += 1u) { loop[${loopLayout.acceptedAtDepth - 1}u + d] += 1u; }
+  for (var d = 0u; d < reached; d += 1u) { words[${loopLayout.draftedAtDepth}u + d] += 1u; }
+  for (var d = 1u; d < min(count, ${maxDepths + 1}u); d += 1u) { words[${loopLayout.acceptedAtDepth - 1}u + d] += 1u; }
   var going = true;
   for (var i = 1u; i < count && going; i += 1u) { going = emit(tokens[min(path[i], ${width - 1}u)]); }
   if (going) { _ = emit(next[0]); }
-  kept[0] = loop[${loopWords.produced}] - before;
+  kept[0] = words[${loopWords.produced}] - before;
 }`,
 });
 
@@ -179,7 +179,7 @@ const keepOperation = defineOperation<KeepAttributes>({
     const vocabSize = (counts as State).shape[1]!;
     const shared = {
       next: lowering.tensor(next!),
-      loop: lowering.state(loop!),
+      words: lowering.state(loop!),
       history: lowering.state(history!),
       kept: lowering.tensor(node.outputs[0]!),
     };
@@ -206,7 +206,7 @@ const keepOperation = defineOperation<KeepAttributes>({
       constants: { vocabSize },
       bindings: {
         kept: shared.kept,
-        loop: shared.loop,
+        words: shared.words,
         history: shared.history,
         counts: lowering.state(counts!),
       },

@@ -4,8 +4,8 @@ import { uniform } from '@forerun/tensor';
 /** Binding of the loop state where a kernel only reads it: uniform, so that control flow on it stays uniform. */
 export const loopUniform = uniform(`array<vec4<u32>, ${loopStateWords / 4}>`);
 
-/** WGSL expression of a loop word through the binding `loop` declared with {@link loopUniform}. */
+/** WGSL expression of a loop word through the binding `words` declared with {@link loopUniform}. */
 export function loopWord(name: keyof typeof loopWords): string {
   const word = loopWords[name];
-  return `loop[${word >> 2}].${'xyzw'[word % 4]}`;
+  return `words[${word >> 2}].${'xyzw'[word % 4]}`;
 }

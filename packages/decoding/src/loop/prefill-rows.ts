@@ -6,7 +6,7 @@ import { loopUniform, loopWord } from './loop-wgsl.ts';
 const prefillRowsKernel = defineKernel({
   name: 'prefill-rows',
   bindings: {
-    loop: loopUniform,
+    words: loopUniform,
     history: read('u32'),
     tokens: write('u32'),
     positions: write('u32'),
@@ -57,7 +57,7 @@ const prefillRowsOperation = defineOperation<{ readonly chunk: number }>({
     lowering.dispatch(prefillRowsKernel, {
       constants: { chunk: node.attributes.chunk, capacity: history.shape[0]! },
       bindings: {
-        loop: lowering.state(loop),
+        words: lowering.state(loop),
         history: lowering.state(history),
         tokens: tokens!,
         positions: positions!,
@@ -94,10 +94,10 @@ export function prefillRows(graph: Graph, states: { loop: State; history: State 
 
 const advanceKernel = defineKernel({
   name: 'advance',
-  bindings: { count: read('u32'), loop: readWrite('u32') },
+  bindings: { count: read('u32'), words: readWrite('u32') },
   wgsl: (_: object) => /* wgsl */ `
 @compute @workgroup_size(1)
-fn main() { loop[${loopWords.length}] += count[0]; }`,
+fn main() { words[${loopWords.length}] += count[0]; }`,
 });
 
 const advanceOperation = defineOperation<object>({
@@ -111,7 +111,7 @@ const advanceOperation = defineOperation<object>({
   lower(lowering, node) {
     lowering.dispatch(advanceKernel, {
       constants: {},
-      bindings: { count: lowering.tensor(node.operands[0]!), loop: lowering.state(node.operands[1]!) },
+      bindings: { count: lowering.tensor(node.operands[0]!), words: lowering.state(node.operands[1]!) },
       workgroups: [1, 1, 1],
     });
   },

@@ -5,7 +5,7 @@ import { loopUniform, loopWord } from './loop-wgsl.ts';
 
 const roundHeadKernel = defineKernel({
   name: 'round-head',
-  bindings: { loop: loopUniform, anchor: write('u32'), length: write('u32'), positions: write('u32') },
+  bindings: { words: loopUniform, anchor: write('u32'), length: write('u32'), positions: write('u32') },
   wgsl: ({ width }: { width: number }) => /* wgsl */ `
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -41,7 +41,7 @@ const roundHeadOperation = defineOperation<{ readonly width: number }>({
     const [anchor, length, positions] = node.outputs.map((output) => lowering.tensor(output));
     lowering.dispatch(roundHeadKernel, {
       constants: { width: node.attributes.width },
-      bindings: { loop: lowering.state(node.operands[0]!), anchor: anchor!, length: length!, positions: positions! },
+      bindings: { words: lowering.state(node.operands[0]!), anchor: anchor!, length: length!, positions: positions! },
       workgroups: [1, 1, 1],
     });
   },

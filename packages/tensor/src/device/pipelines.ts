@@ -50,8 +50,13 @@ export class PipelineCache {
     const { gpu } = this.#device;
     const start = performance.now();
     const layout = this.#layout(source.layout.map(({ access }) => access));
+    // Whatever is wrong with the shader is this call's error, not an uncaptured one that fails the device.
+    gpu.pushErrorScope('validation');
     const module = gpu.createShaderModule({ code: source.code, label: name });
+    const refused = gpu.popErrorScope();
     try {
+      const error = await refused;
+      if (error) throw error;
       const pipeline = await gpu.createComputePipelineAsync({
         label: name,
         layout: gpu.createPipelineLayout({ bindGroupLayouts: [layout] }),
