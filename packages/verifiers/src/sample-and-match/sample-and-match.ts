@@ -1,0 +1,17 @@
+import type { Verifier } from '@forerun/contracts';
+import { walk } from '../walk/walk.ts';
+import { targetTokens } from './targets.ts';
+
+/**
+ * Draws the target's own token at every row, as plain decoding with the same seed would, and keeps the drafts that it drew. Exact
+ * for every drafter, tree and width, at any temperature: the output is plain decoding's token for token. A node is accepted with
+ * the probability that the target gives to its children together.
+ */
+export function sampleAndMatch(): Verifier {
+  return {
+    name: 'sample-and-match',
+    needs: {},
+    exactness: 'tokens',
+    verify: (tree, logits, round) => walk(tree, targetTokens(tree, logits, { round, greedy: false })),
+  };
+}

@@ -1,0 +1,76 @@
+import type { Accepted, TokenTree } from '@forerun/contracts';
+import type { NdArray, Operand, Tensor } from '@forerun/tensor';
+import { defineOperation, DTypeError, noToken, ShapeError, shapeText } from '@forerun/tensor';
+import { walkChainKernel, walkTreeKernel } from './walk.wgsl.ts';
+
+/** Most rows of a tree. */
+export const maxTreeRows = 64;
+
+const column = (values: readonly number[]): NdArray => ({ shape: [values.length], dtype: 'u32', data: Float64Array.from(values) });
+
+/** Order of operands: targets, tokens, rows in use, and for a tree its parents. */
+const walkOperation = defineOperation({
+  name: 'walk',
+  infer: ([targets]) => [(targets as Tensor).shape[0]!, 1, 1].map((size) => ({ shape: [size], dtype: 'u32' as const })),
+  reference([targets, tokens, rows, parents]) {
+    const width = targets!.data.length;
+    const used = Math.min(Math.max(rows!.data[0]!, 1), width);
+    const path = [0];
+    for (;;) {
+      const at = path.at(-1)!;
+      const wanted = targets!.data[at]!;
+      let child = at + 1;
+      while (child < used && !((parents ? parents.data[child] : child - 1) === at && tokens!.data[child] === wanted)) child++;
+      if (child >= used || wanted === noToken) break;
+      path.push(child);
+    }
+    const padded = Array.from({ length: width }, (_, i) => path[i] ?? 0);
+    return [column(padded), column([path.length]), column([targets!.data[path.at(-1)!]!])];
+  },
+  lower(lowering, { operands, outputs }) {
+    const [targets, tokens, rows, parents] = operands as readonly [Tensor, Tensor, Tensor, Tensor?];
+    const [path, count, next] = outputs.map((output) => lowering.tensor(output)) as [never, never, never];
+    const bindings = {
+      targets: lowering.tensor(targets),
+      tokens: lowering.tensor(tokens),
+      rows: lowering.tensor(rows),
+      path,
+      count,
+      next,
+    };
+    const request = { constants: { width: targets.shape[0]! }, workgroups: [1, 1, 1] } as const;
+    if (parents) lowering.dispatch(walkTreeKernel, { ...request, bindings: { ...bindings, parents: lowering.tensor(parents) } });
+    else lowering.dispatch(walkChainKernel, { ...request, bindings });
+  },
+});
+
+/**
+ * Walks a tree from the anchor: of the rows under the current one, goes to the first whose token is the target's own choice there,
+ * and stops where there is none. What was chosen at the last row is the next token.
+ *
+ * Of equal siblings the lowest row counts. Tokens that are no ids match nothing, and neither does a row from `tree.count` on.
+ *
+ * @param targets `[M]` u32: the token that the target chose at each row; 0xffffffff where it could not, which ends the walk
+ * @throws {@link ShapeError}, {@link DTypeError} for a tree that does not fit
+ */
+export function walk(tree: Pick<TokenTree, 'tokens' | 'parents' | 'count' | 'chain'>, targets: Tensor): Accepted {
+  const parents = tree.chain ? undefined : tree.parents;
+  const width = targets.shape[0] ?? 0;
+  if (targets.shape.length !== 1 || width > maxTreeRows) {
+    throw new ShapeError(`walk: targets must be [M] with at most ${maxTreeRows} rows, got ${shapeText(targets.shape)}.`);
+  }
+  const columns = { targets, tokens: tree.tokens, parents, count: tree.count };
+  for (const [name, tensor] of Object.entries(columns)) {
+    if (!tensor) continue;
+    const size = name === 'count' ? 1 : width;
+    if (tensor.shape.length !== 1 || tensor.shape[0] !== size) {
+      throw new ShapeError(`walk: ${name} must be [${size}], got ${shapeText(tensor.shape)}.`);
+    }
+    if (tensor.dtype !== 'u32') throw new DTypeError(`walk: ${name} must be u32, got ${tensor.dtype}.`);
+  }
+  if (!tree.chain && !parents) throw new ShapeError('walk: a tree that is no chain must have parents.');
+  const operands: Operand[] = [targets, tree.tokens, tree.count];
+  if (parents) operands.push(parents);
+  const [path, count, next] = targets.graph.apply(walkOperation, operands, {});
+  return { path: path!, count: count!, next: next! };
+}
