@@ -1,3 +1,1 @@
-import { preset } from '@forerun/tooling/tsup';
-
-export default preset(['src/index.ts', 'src/sources/folder.node.ts', 'src/sources/folder.browser.ts']);
+export { default } from '@forerun/tooling/tsup';

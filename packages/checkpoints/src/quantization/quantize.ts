@@ -16,8 +16,8 @@ interface Coding {
 }
 
 const codings: Readonly<Record<QuantFormat, Coding>> = {
-  // From 127 down by halves: with 254 steps there is little left to gain.
-  q8: { low: -127, high: 127, anchors: [127, 126.5, 126, 125.5, 125] },
+  // From 127 down by halves: an extreme that is clipped a little leaves the others a finer scale.
+  q8: { low: -127, high: 127, anchors: Array.from({ length: 17 }, (_, index) => 127 - index / 2) },
   // Around -8 by eighths: at -7 both signs of an extreme can be met, past -8 it is clipped in favour of the others.
   q4: { low: -8, high: 7, anchors: [-8, ...Array.from({ length: 16 }, (_, index) => -7 - (index + (index >= 8 ? 1 : 0)) / 8)] },
 };

@@ -1,4 +1,4 @@
-import { FileChangedError, ResponseError, TruncatedError, throwIfAborted } from '../errors.ts';
+import { AbortedError, FileChangedError, ResponseError, TruncatedError, throwIfAborted } from '../errors.ts';
 import { checkRange, type ByteReader } from './byte-source.ts';
 import { TransientFailure, backOff, request, type HttpSettings, type OpenResponse } from './http-request.ts';
 
@@ -15,6 +15,7 @@ export class HttpReader implements ByteReader {
   #rest: Uint8Array = new Uint8Array(0);
   #tag: string | undefined;
   #failures = 0;
+  #closed = false;
   #sinceFailureBytes = 0;
 
   constructor(
@@ -42,6 +43,7 @@ export class HttpReader implements ByteReader {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#open?.cancel();
     this.#open = undefined;
     this.#rest = new Uint8Array(0);
@@ -53,6 +55,7 @@ export class HttpReader implements ByteReader {
       throwIfAborted(this.#signal, `fetching ${shownUrl}`);
       try {
         this.#open ??= await this.#connect();
+        if (this.#rest.length > 0) return this.#rest;
         const piece = await this.#open.next();
         if (piece === undefined) {
           throw new TransientFailure(
@@ -64,6 +67,7 @@ export class HttpReader implements ByteReader {
       } catch (cause) {
         this.#open?.cancel();
         this.#open = undefined;
+        if (this.#closed) throw new AbortedError(`${shownUrl} was closed while it was being read.`, { cause });
         if (!(cause instanceof TransientFailure)) throw cause;
         if (this.#sinceFailureBytes >= progressBytes) this.#failures = 0;
         this.#sinceFailureBytes = 0;

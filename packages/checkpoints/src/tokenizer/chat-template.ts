@@ -30,7 +30,7 @@ const maxTemplateLetters = 1 << 20;
 const maxSpaceRun = 4096;
 const maxOutputLetters = 16 << 20;
 const maxListItems = 1 << 20;
-const maxSteps = 5_000_000;
+const maxSteps = 2_000_000;
 const maxRenderMs = 10_000;
 
 /**

@@ -6,6 +6,8 @@ export interface TokenDecoding {
   bytes(token: { text: string; added: boolean }, first: boolean): Uint8Array;
   /** Spaces that are taken off the beginning of the whole text. */
   readonly leadingSpaces: number;
+  /** For byte-level vocabularies: how each byte is written as a token of its own. */
+  readonly byteLetters?: ReadonlyMap<string, number>;
 }
 
 interface DecoderJson {
@@ -81,20 +83,6 @@ const plainDecoding: TokenDecoding = {
   bytes: ({ text }, first) => encoder.encode(first ? text : ` ${text}`),
 };
 
-const byteLevelDecoding: TokenDecoding = {
-  leadingSpaces: 0,
-  bytes({ text, added }) {
-    if (added) return encoder.encode(text);
-    const bytes: number[] = [];
-    for (const letter of text) {
-      const byte = byteOfLetter.get(letter);
-      if (byte === undefined) return encoder.encode(text);
-      bytes.push(byte);
-    }
-    return Uint8Array.from(bytes);
-  },
-};
-
 /**
  * The letters by which byte-level vocabularies write bytes: printable Latin-1 stands for itself, the other bytes, in order, for the
  * letters from U+0100 on.
@@ -110,6 +98,21 @@ const byteOfLetter: ReadonlyMap<string, number> = new Map(
     return pairs;
   })(),
 );
+
+const byteLevelDecoding: TokenDecoding = {
+  leadingSpaces: 0,
+  byteLetters: byteOfLetter,
+  bytes({ text, added }) {
+    if (added) return encoder.encode(text);
+    const bytes: number[] = [];
+    for (const letter of text) {
+      const byte = byteOfLetter.get(letter);
+      if (byte === undefined) return encoder.encode(text);
+      bytes.push(byte);
+    }
+    return Uint8Array.from(bytes);
+  },
+};
 
 function flattened(decoder: DecoderJson | null | undefined): DecoderJson[] {
   if (!decoder) return [];

@@ -51,6 +51,8 @@ export class Tokenizer {
   readonly #decoding: TokenDecoding;
   readonly #added: ReadonlyMap<number, { text: string; special: boolean }>;
   readonly #specialTexts: Readonly<Record<string, string>>;
+  /** Bytes that no token of a byte-level vocabulary can express; the library would leave them out without a word. */
+  readonly #inexpressible: ReadonlySet<number>;
 
   constructor(parts: {
     tokenizerJson: Record<string, unknown>;
@@ -71,6 +73,11 @@ export class Tokenizer {
     this.#added = addedTokens(this.#encoder);
     this.#specialTexts = specialTexts(config);
     this.special = this.#specialIds();
+    this.#inexpressible = new Set(
+      [...(this.#decoding.byteLetters ?? [])].flatMap(([letter, byte]) =>
+        this.#encoder.token_to_id(letter) === undefined ? [byte] : [],
+      ),
+    );
     this.chatTemplate = parts.chatTemplate;
   }
 
@@ -83,6 +90,10 @@ export class Tokenizer {
    */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
     if (typeof text !== 'string') throw new TokenizerError(`Expected a string to encode, got ${typeof text}.`);
+    const inexpressible = this.#inexpressible;
+    if (inexpressible.size > 0 && new TextEncoder().encode(text).some((byte) => inexpressible.has(byte))) {
+      throw new TokenizerError('The text has a character that the vocabulary cannot express: its alphabet of bytes has gaps.');
+    }
     let ids: readonly unknown[];
     try {
       ids = this.#encoder.encode(text, { add_special_tokens: options.addSpecialTokens ?? true }).ids;
