@@ -1,0 +1,106 @@
+import type { Binding } from '../../kernel/define-kernel.ts';
+import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
+import type { WeightFormat } from '../../graph/weight.ts';
+import { ArgumentError } from '../../errors.ts';
+import type { AttentionFamily, AttentionSizes, SplitPlan } from './family.ts';
+
+/** Constants of the combine kernel. */
+export interface CombineConstants extends AttentionFamily, AttentionSizes, SplitPlan {
+  readonly rowBegin: number;
+  /** First element of the sinks in their binding. */
+  readonly sinkOffset: number;
+}
+
+const sinkLoads: Partial<Record<WeightFormat, (index: string) => string>> = {
+  f32: (index) => `bitcast<f32>(sinks[${index}])`,
+  f16: (index) => `unpack2x16float(sinks[(${index}) / 2u])[(${index}) % 2u]`,
+  bf16: (index) => `bitcast<f32>((sinks[(${index}) / 2u] >> (16u * ((${index}) % 2u))) << 16u)`,
+};
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+/**
+ * Folds the partials of each (row, head): blocks in order into spans, spans in order into the row, then divides by the sum of weights.
+ * A lane owns columns of the output; rows that are not in use become zeros.
+ */
+export function combineKernel(sinks: WeightFormat | undefined) {
+  const load = sinks && sinkLoads[sinks];
+  if (sinks && !load) throw new ArgumentError(`attention: expected sinks as f32, f16 or bf16, got ${sinks}.`);
+  const bindings: Record<string, Binding> = {
+    partials: read('f32'),
+    depths: read('u32'),
+    count: read('u32'),
+    ...(sinks ? { sinks: read('u32') } : {}),
+    y: write('f32'),
+  };
+  return defineKernel({
+    name: `attention-combine${sinks ? `-sinks-${sinks}` : ''}`,
+    bindings,
+    wgsl: (c: CombineConstants) => combineWgsl(c, load),
+  });
+}
+
+function combineWgsl(c: CombineConstants, sink: ((index: string) => string) | undefined): string {
+  const { lanes, block, spanBlocks, partialBlocks, valueDim, heads } = c;
+  const cols = range(Math.ceil(valueDim / lanes));
+  const unrolled = range(spanBlocks / partialBlocks);
+  const guarded = (i: number, text: string) => ((i + 1) * lanes <= valueDim ? text : `if (lane + ${i * lanes}u < ${valueDim}u) { ${text} }`);
+  const each = (items: readonly number[], text: (i: number) => string) => items.map(text).join('\n');
+  const partialKeys = block * partialBlocks;
+  const fold = (into: string, from_: string, column: (i: number) => string) => `
+        let peak = max(${into}Top, ${from_}Top);
+        let kept = exp(${into}Top - peak);
+        let added = exp(${from_}Top - peak);
+        ${into}Top = peak;
+        ${into}Total = fma(${into}Total, kept, ${from_}Total * added);
+${each(cols, (i) => `        ${into}${i} = fma(${into}${i}, kept, ${column(i)} * added);`)}`;
+  const span = unrolled.length === 1
+    ? `      if (firstPartial >= begin && firstPartial < end) {
+        let blockTop = top_0;
+        let blockTotal = total_0;
+${fold('row', 'block', (i) => `value_0_${i}`)}
+      }`
+    : `      var spanTop = lowest;
+      var spanTotal = 0.0;
+${each(cols, (i) => `      var span${i} = 0.0;`)}
+${each(unrolled, (k) => `      if (firstPartial + ${k}u >= begin && firstPartial + ${k}u < end) {
+        let blockTop = top_${k};
+        let blockTotal = total_${k};
+${fold('span', 'block', (i) => `value_${k}_${i}`)}
+      }`)}
+      {
+${fold('row', 'span', (i) => `span${i}`)}
+      }`;
+  return /* wgsl */ `
+const lowest = -3.0e38;
+@compute @workgroup_size(${lanes})
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let head = workgroup.x;
+  let row = ${c.rowBegin}u + workgroup.y;
+  let out = (row * ${heads}u + head) * ${valueDim}u + lane;
+  if (row >= count[0]) {
+${each(cols, (i) => `    ${guarded(i, `y[out + ${i * lanes}u] = 0.0;`)}`)}
+    return;
+  }
+  let keys = min(depths[row] + 1u, ${c.capacity}u);
+  let firstKey = ${c.window === undefined ? '0u' : `keys - min(keys, ${c.window}u)`};
+  let begin = firstKey / ${partialKeys}u;
+  let end = (keys - 1u) / ${partialKeys}u + 1u;
+  var rowTop = lowest;
+  var rowTotal = 0.0;
+${each(cols, (i) => `  var row${i} = 0.0;`)}
+  for (var firstPartial = begin / ${unrolled.length}u * ${unrolled.length}u; firstPartial < end; firstPartial += ${unrolled.length}u) {
+${each(unrolled, (k) => `      let at_${k} = (((min(max(firstPartial + ${k}u, begin), end - 1u) % ${c.partials}u) * ${c.passRows}u + workgroup.y) * ${heads}u + head) * ${valueDim + 2}u;
+      let top_${k} = partials[at_${k} + ${valueDim}u];
+      let total_${k} = partials[at_${k} + ${valueDim + 1}u];
+${each(cols, (i) => `      let value_${k}_${i} = partials[at_${k} + min(lane + ${i * lanes}u, ${valueDim - 1}u)];`)}`)}
+${span}
+  }
+${sink ? `  let sinkScore = ${sink(`${c.sinkOffset}u + head`)};
+  let peak = max(rowTop, sinkScore);
+  let kept = exp(rowTop - peak);
+  let divisor = fma(rowTotal, kept, exp(sinkScore - peak));
+  let factor = kept / divisor;` : '  let factor = 1.0 / rowTotal;'}
+${each(cols, (i) => `  ${guarded(i, `y[out + ${i * lanes}u] = row${i} * factor;`)}`)}
+}`;
+}

@@ -1,0 +1,88 @@
+import type { AdapterKind } from '../../device/device.ts';
+
+/**
+ * How the sum over keys is ordered: keys go in blocks of `block` from position 0, blocks are folded in order into spans of `spanBlocks`, and
+ * spans in order into the row. Everything that computes rows of up to 64 keeps this order, however the work is cut, so that a row's
+ * bits depend on the family alone.
+ */
+export interface AttentionFamily {
+  /** Invocations of a workgroup. */
+  readonly lanes: number;
+  /** Keys of a block; a multiple of `lanes`. */
+  readonly block: number;
+  /** Blocks of a span. */
+  readonly spanBlocks: number;
+}
+
+/** Barriers cost a software adapter far more than arithmetic, so its workgroups are small. */
+export const attentionFamilies: Readonly<Record<AdapterKind, AttentionFamily>> = {
+  hardware: { lanes: 64, block: 64, spanBlocks: 8 },
+  software: { lanes: 16, block: 32, spanBlocks: 8 },
+};
+
+/** Most rows whose bits are independent of their company; wider passes may use another kernel. */
+export const decodeRows = 64;
+
+/** Sizes that the kernels of one application share. */
+export interface AttentionSizes {
+  readonly rows: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+  readonly capacity: number;
+  readonly packed: boolean;
+  /** Last positions that a row sees; undefined for all. */
+  readonly window: number | undefined;
+  /** Entries of a row of the path table; undefined for a chain. */
+  readonly maxDepth: number | undefined;
+}
+
+/** One way to cut the work; none changes bits. */
+export interface SplitPlan {
+  /** Query heads that share a workgroup's reads; they have one kv head. */
+  readonly groupHeads: number;
+  /** Rows that share a workgroup's reads. */
+  readonly groupRows: number;
+  /** Blocks that a workgroup folds before it writes a partial: 1, or a whole span. */
+  readonly partialBlocks: number;
+  /** Partials of a row that may exist at once. */
+  readonly partials: number;
+  /** Rows of a pass; more rows are further passes. */
+  readonly passRows: number;
+  readonly partialBytes: number;
+}
+
+const mostQueries = 8;
+const mostPartialBytes = 32 * 2 ** 20;
+
+const largestDivisor = (value: number, most: number): number => {
+  let divisor = Math.min(value, most);
+  while (value % divisor !== 0) divisor--;
+  return divisor;
+};
+
+/** Cuts the work of `sizes`: small partials where rows are few and parallelism is scarce, whole spans where memory would be. */
+export function splitPlan(sizes: AttentionSizes, { block, spanBlocks }: AttentionFamily): SplitPlan {
+  const { rows, heads, kvHeads, valueDim, capacity, window } = sizes;
+  const groupHeads = largestDivisor(heads / kvHeads, mostQueries);
+  const groupRows = Math.max(1, Math.min(rows, Math.floor(mostQueries / groupHeads)));
+  const partialsOf = (blocks: number) => {
+    const keys = block * blocks;
+    const all = Math.ceil(capacity / keys);
+    // Rows of a group lie up to `rows` positions apart, and a window begins anywhere in a partial.
+    return window === undefined ? all : Math.min(all, Math.floor((window + rows - 2) / keys) + 2);
+  };
+  const rowBytes = (blocks: number) => partialsOf(blocks) * heads * (valueDim + 2) * 4;
+  const partialBlocks = rows <= 8 && rows * rowBytes(1) <= mostPartialBytes ? 1 : spanBlocks;
+  const fitting = Math.max(1, Math.floor(mostPartialBytes / rowBytes(partialBlocks)));
+  const passRows = Math.min(rows, Math.max(groupRows, Math.floor(fitting / groupRows) * groupRows));
+  return {
+    groupHeads,
+    groupRows,
+    partialBlocks,
+    partials: partialsOf(partialBlocks),
+    passRows,
+    partialBytes: passRows * rowBytes(partialBlocks),
+  };
+}

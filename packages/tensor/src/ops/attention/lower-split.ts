@@ -1,0 +1,68 @@
+import type { Lowering } from '../../compile/lowering.ts';
+import type { GraphNode } from '../../graph/graph.ts';
+import type { Weight } from '../../graph/weight.ts';
+import { rowWords } from '../../graph/weight.ts';
+import { combineKernel } from './combine.wgsl.ts';
+import { elementAccess } from './elements.ts';
+import type { AttentionFamily } from './family.ts';
+import { splitPlan } from './family.ts';
+import type { AttentionAttributes } from './operands.ts';
+import { attentionOperands, attentionSizes } from './operands.ts';
+import { splitKernel } from './split.wgsl.ts';
+
+/** Appends the partial and the combine kernel, once for each pass of rows. */
+export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttributes>, family: AttentionFamily): void {
+  const { q, keys, values, depths, count, length, path, sinks } = attentionOperands(node.operands, node.attributes);
+  const sizes = attentionSizes(node);
+  const { rows, heads, kvHeads, keyDim, valueDim, capacity, packed } = sizes;
+  const plan = splitPlan(sizes, family);
+  const { scale, softcap } = node.attributes;
+  const key = elementAccess(keyDim, { packed });
+  const value = elementAccess(valueDim, { packed, least: Math.ceil(valueDim / family.lanes) });
+  const split = splitKernel({ key, value, tree: path !== undefined });
+  const sinkPart = sinks && lowering.weight(sinks)[0]!;
+  const sinkFormat = sinks && (sinks as Weight).format;
+  const combine = combineKernel(sinkFormat);
+  const partials = lowering.scratch(plan.partialBytes, 'attention partials');
+  const partialKeys = family.block * plan.partialBlocks;
+  const cacheBytes = (4 / (packed ? 2 : 1)) * kvHeads * (keyDim + valueDim);
+  const known = (bound: number) => (bound > 0 ? Math.min(bound, capacity) : capacity);
+  for (let rowBegin = 0; rowBegin < rows; rowBegin += plan.passRows) {
+    const passRows = Math.min(plan.passRows, rows - rowBegin);
+    lowering.dispatch(split, {
+      constants: { ...family, ...sizes, ...plan, rowBegin, rows: rowBegin + passRows, score: { scale, ...(softcap === undefined ? {} : { softcap }) } },
+      bindings: {
+        q: lowering.tensor(q),
+        keys: lowering.state(keys),
+        values: lowering.state(values),
+        depths: lowering.tensor(depths),
+        count: lowering.tensor(count),
+        ...(path ? { length: lowering.tensor(length), path: lowering.tensor(path) } : {}),
+        partials,
+      },
+      workgroups: (bound) => [
+        Math.min(plan.partials, Math.ceil(known(bound) / partialKeys)),
+        heads / plan.groupHeads,
+        Math.ceil(passRows / plan.groupRows),
+      ],
+      bytes: (bound) => known(bound) * cacheBytes,
+      flops: (bound) => 2 * passRows * known(bound) * heads * (keyDim + valueDim),
+    });
+    lowering.dispatch(combine, {
+      constants: { ...family, ...sizes, ...plan, rowBegin, sinkOffset: sinkPart ? sinkPart.rowOffset * sinkStride(sinkFormat!, heads) : 0 },
+      bindings: {
+        partials,
+        depths: lowering.tensor(depths),
+        count: lowering.tensor(count),
+        ...(sinkPart ? { sinks: sinkPart.codes } : {}),
+        y: lowering.tensor(node.outputs[0]!),
+      },
+      workgroups: [heads, passRows, 1],
+      bytes: (bound) => passRows * heads * (valueDim + 2) * 4 * Math.ceil(known(bound) / partialKeys),
+    });
+  }
+}
+
+/** Elements between rows of a vector's placement, padding included. */
+const sinkStride = (format: Weight['format'], width: number): number =>
+  format === 'f32' ? rowWords(format, width) : 2 * rowWords(format, width);

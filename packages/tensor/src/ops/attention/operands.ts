@@ -1,0 +1,35 @@
+import type { GraphNode } from '../../graph/graph.ts';
+import type { NdArray, Operand } from '../../graph/operation.ts';
+import type { State } from '../../graph/state.ts';
+import type { Tensor } from '../../graph/tensor.ts';
+import { cacheLayout } from '../append/cache.ts';
+import type { AttentionFamily, AttentionSizes } from './family.ts';
+
+/** What the operation was called with. Operands: q, keys, values, depths, count, length, then path and sinks if there are any. */
+export interface AttentionAttributes {
+  readonly scale: number;
+  readonly window?: number;
+  readonly softcap?: number;
+  readonly tree: boolean;
+  readonly sinks: boolean;
+  /** Order of sums; the device's by default. */
+  readonly family?: AttentionFamily;
+}
+
+/** The operands by name. */
+export function attentionOperands<Any extends Operand | NdArray>(operands: readonly Any[], { tree, sinks }: AttentionAttributes) {
+  const [q, keys, values, depths, count, length] = operands as readonly [Any, Any, Any, Any, Any, Any];
+  return { q, keys, values, depths, count, length, path: tree ? operands[6] : undefined, sinks: sinks ? operands[tree ? 7 : 6] : undefined };
+}
+
+/** The sizes of an application. */
+export function attentionSizes(node: GraphNode<AttentionAttributes>): AttentionSizes {
+  const { q, keys, values, path } = attentionOperands(node.operands, node.attributes);
+  const [rows, heads] = (q as Tensor).shape as [number, number];
+  const { capacity, kvHeads, keyDim, valueDim, packed } = cacheLayout({ keys: keys as State, values: values as State });
+  return {
+    rows, heads, kvHeads, keyDim, valueDim, capacity, packed,
+    window: node.attributes.window,
+    maxDepth: path && (path as Tensor).shape[1],
+  };
+}
