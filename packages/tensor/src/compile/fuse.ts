@@ -3,6 +3,7 @@ import { Tensor } from '../graph/tensor.ts';
 import type { WeightStore } from '../run/weight-store.ts';
 import { readerCounts } from './canonicalise.ts';
 import { reducePrologue } from './rules/reduce-prologue.ts';
+import { stateViews } from './rules/state-views.ts';
 
 /** What a fusion rule may look at. */
 export interface FusionContext {
@@ -25,7 +26,7 @@ export interface FusionRule {
 }
 
 /** Rules in the order they run. */
-const rules: readonly FusionRule[] = [reducePrologue];
+const rules: readonly FusionRule[] = [reducePrologue, stateViews];
 
 /** Applies every rule once, in order. */
 export function fuse(
