@@ -1,1 +1,4 @@
-export {};
+export type { NGramOptions } from './n-gram/n-gram.ts';
+export { nGram } from './n-gram/n-gram.ts';
+export type { ReplayOptions, ReplayState } from './replay/replay.ts';
+export { replay, unrecorded } from './replay/replay.ts';

@@ -4,7 +4,7 @@ import { defineOperation } from '../../graph/operation.ts';
 import { State } from '../../graph/state.ts';
 import { Tensor } from '../../graph/tensor.ts';
 import { grid } from '../../kernel/grid.ts';
-import { checkSettings, samplingWord } from '../sample/settings.ts';
+import { checkSettings, unpackSampling } from '../sample/settings.ts';
 import { gumbelOf, noiseKind, noiseWord, uniformOf } from './noise.reference.ts';
 import { gumbelNoiseKernel, uniformNoiseKernel } from './noise.wgsl.ts';
 
@@ -25,7 +25,7 @@ const gumbel = defineOperation<{ readonly width: number; readonly stream: number
   name: 'gumbel-noise',
   infer: ([positions], { width }) => [{ shape: [(positions as Tensor).shape[0]!, width], dtype: 'f32' }],
   reference([positions, settings], { width, stream }) {
-    const key = { seed: [settings!.data[samplingWord.seedLow]!, settings!.data[samplingWord.seedHigh]!], stream, kind: noiseKind.gumbel } as const;
+    const key = { seed: unpackSampling(settings!.data).seedWords, stream, kind: noiseKind.gumbel };
     const data = Float64Array.from({ length: positions!.data.length * width }, (_, i) =>
       gumbelOf(noiseWord(key, positions!.data[Math.floor(i / width)]!, i % width)),
     );
@@ -46,7 +46,7 @@ const uniform = defineOperation<{ readonly stream: number }>({
   name: 'uniform-noise',
   infer: ([positions]) => [{ shape: (positions as Tensor).shape, dtype: 'f32' }],
   reference([positions, indexes, settings], { stream }) {
-    const key = { seed: [settings!.data[samplingWord.seedLow]!, settings!.data[samplingWord.seedHigh]!], stream, kind: noiseKind.uniform } as const;
+    const key = { seed: unpackSampling(settings!.data).seedWords, stream, kind: noiseKind.uniform };
     const data = positions!.data.map((position, i) => uniformOf(noiseWord(key, position, indexes!.data[i]!)));
     return [{ shape: positions!.shape, dtype: 'f32', data }];
   },

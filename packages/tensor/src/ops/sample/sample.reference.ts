@@ -1,6 +1,6 @@
 /** Sampling in float64, written from its definition: process, filter, add Gumbel noise, take the largest. */
 import { gumbelOf, noiseKind, noiseWord } from '../noise/noise.reference.ts';
-import type { SamplingSettings } from './settings.ts';
+import type { UnpackedSampling } from './settings.ts';
 
 /** Token that stands for "no token can be chosen": the row held NaN, +infinity, or nothing but -infinity. */
 export const noToken = 0xffff_ffff;
@@ -12,7 +12,7 @@ export interface TokenCounts {
 }
 
 /** Logits after the repetition, frequency and presence penalties. */
-export function penalise(logits: ArrayLike<number>, settings: Required<SamplingSettings>, counts: TokenCounts): number[] {
+export function penalise(logits: ArrayLike<number>, settings: UnpackedSampling, counts: TokenCounts): number[] {
   return Array.from(logits, (logit, token) => {
     if (logit === -Infinity) return logit;
     let z = logit;
@@ -23,7 +23,7 @@ export function penalise(logits: ArrayLike<number>, settings: Required<SamplingS
 }
 
 /** Probabilities at the temperature, after top-k, top-p and min-p in that order; ties with the last kept token are kept. */
-export function filteredProbabilities(z: readonly number[], settings: Required<SamplingSettings>): number[] {
+export function filteredProbabilities(z: readonly number[], settings: UnpackedSampling): number[] {
   const top = Math.max(...z);
   const mass = z.map((value) => Math.exp((value - top) / settings.temperature));
   let kept = mass.map((value) => value > 0);
@@ -48,14 +48,13 @@ export function filteredProbabilities(z: readonly number[], settings: Required<S
 /** The token of one row. `z` are penalised logits. */
 export function sampleRow(
   z: readonly number[],
-  settings: Required<SamplingSettings>,
+  settings: UnpackedSampling,
   draw: { readonly position: number; readonly stream: number; readonly greedy: boolean },
 ): number {
   if (z.some((value) => Number.isNaN(value) || value === Infinity) || z.every((value) => value === -Infinity)) return noToken;
   let scores = z;
   if (!draw.greedy && settings.temperature > 0) {
-    const seed = [settings.seed % 2 ** 32, Math.floor(settings.seed / 2 ** 32)] as const;
-    const key = { seed, stream: draw.stream, kind: noiseKind.gumbel };
+    const key = { seed: settings.seedWords, stream: draw.stream, kind: noiseKind.gumbel };
     scores = filteredProbabilities(z, settings).map((probability, token) =>
       probability === 0 ? -Infinity : z[token]! / settings.temperature + gumbelOf(noiseWord(key, draw.position, token)),
     );

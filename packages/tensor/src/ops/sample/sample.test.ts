@@ -156,8 +156,8 @@ describe('sample', () => {
 
 describe('packSampling', () => {
   it('says what unpackSampling reads', () => {
-    const one = { temperature: 0.5, topK: 40, topP: 0.75, minP: 0.125, repetitionPenalty: 1.5, presencePenalty: -1, frequencyPenalty: 2, seed: 2 ** 40 + 3 };
-    expect(unpackSampling(packSampling(one))).toEqual({ ...one, penalised: true });
+    const one = { temperature: 0.5, topK: 40, topP: 0.75, minP: 0.125, repetitionPenalty: 1.5, presencePenalty: -1, frequencyPenalty: 2, seed: 2n ** 63n + 3n };
+    expect(unpackSampling(packSampling(one))).toEqual({ ...one, seedWords: [3, 2 ** 31], penalised: true });
     expect(unpackSampling(packSampling({}))).toMatchObject({ temperature: 0, penalised: false });
   });
 

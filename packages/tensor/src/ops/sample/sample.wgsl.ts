@@ -12,8 +12,8 @@ export const tokensPerSplit = 1024;
 /** What both kernels are made for. */
 export interface SampleConstants {
   readonly vocabSize: number;
-  /** Whether the temperature is ignored and the most likely token taken. */
-  readonly greedy: boolean;
+  /** `greedy`: the temperature is ignored and the most likely token taken. */
+  readonly choice: 'greedy' | 'drawn';
   /** Stream of the noise. */
   readonly stream: number;
 }
@@ -31,9 +31,11 @@ fn orderedKey(bits: u32) -> u32 {
 fn isBroken(bits: u32) -> bool { return (bits & 0x7fffffffu) > 0x7f800000u || bits == 0x7f800000u; }
 `;
 
+const temperatureWgsl = { greedy: '0.0', drawn: 'bitcast<f32>(settings[0].x)' };
+
 /** The settings as both kernels ask for them; all uniform. */
-const settingsWgsl = (greedy: boolean) => /* wgsl */ `
-fn temperature() -> f32 { return ${greedy ? '0.0' : 'bitcast<f32>(settings[0].x)'}; }
+const settingsWgsl = (choice: keyof typeof temperatureWgsl) => /* wgsl */ `
+fn temperature() -> f32 { return ${temperatureWgsl[choice]}; }
 fn topK() -> u32 { return settings[0].y; }
 fn topP() -> f32 { return bitcast<f32>(settings[0].z); }
 fn minP() -> f32 { return bitcast<f32>(settings[0].w); }
@@ -68,7 +70,7 @@ export function sampleScanKernel(path: PathKind) {
     name: `sample-scan-${path}`,
     bindings,
     wgsl: (c: SampleConstants) => /* wgsl */ `
-${philoxWgsl}${keyWgsl}${settingsWgsl(c.greedy)}${noiseWgsl(c.stream)}${penaliseWgsl(c.vocabSize)}${pathWgsl(path)}
+${philoxWgsl}${keyWgsl}${settingsWgsl(c.choice)}${noiseWgsl(c.stream)}${penaliseWgsl(c.vocabSize)}${pathWgsl(path)}
 var<workgroup> bestKey: atomic<u32>;
 var<workgroup> bestToken: atomic<u32>;
 var<workgroup> topKey: atomic<u32>;
@@ -134,7 +136,7 @@ export const samplePickKernel = defineKernel({
     settings: settingsBinding,
   },
   wgsl: (c: SampleConstants) => /* wgsl */ `
-${philoxWgsl}${keyWgsl}${settingsWgsl(c.greedy)}${noiseWgsl(c.stream)}
+${philoxWgsl}${keyWgsl}${settingsWgsl(c.choice)}${noiseWgsl(c.stream)}
 var<workgroup> bestKey: atomic<u32>;
 var<workgroup> bestToken: atomic<u32>;
 var<workgroup> topKey: atomic<u32>;

@@ -39,8 +39,8 @@ export interface SamplingSettings {
   readonly presencePenalty?: number;
   /** Subtracted once for each time that a token was generated; 0 is off. */
   readonly frequencyPenalty?: number;
-  /** Integer from 0 below 2^53. */
-  readonly seed?: number;
+  /** 64-bit seed of all draws. */
+  readonly seed?: number | bigint;
 }
 
 /**
@@ -62,9 +62,11 @@ export function packSampling(settings: SamplingSettings): Uint32Array<ArrayBuffe
   within('repetitionPenalty', repetitionPenalty, [0.01, 100]);
   within('presencePenalty', presencePenalty, [-100, 100]);
   within('frequencyPenalty', frequencyPenalty, [-100, 100]);
-  within('seed', seed, [0, Number.MAX_SAFE_INTEGER]);
   if (!Number.isInteger(topK)) throw new ArgumentError(`topK must be an integer, got ${topK}.`);
-  if (!Number.isInteger(seed)) throw new ArgumentError(`seed must be an integer, got ${seed}.`);
+  const whole = typeof seed === 'bigint' || Number.isSafeInteger(seed);
+  if (!whole || seed < 0 || BigInt(seed) >= 2n ** 64n) {
+    throw new ArgumentError(`seed must be an integer from 0 to 2^64 - 1 (a bigint above 2^53), got ${seed}.`);
+  }
   const words = new Uint32Array(samplingWords);
   const floats = new Float32Array(words.buffer);
   floats[samplingWord.temperature] = temperature;
@@ -74,14 +76,21 @@ export function packSampling(settings: SamplingSettings): Uint32Array<ArrayBuffe
   floats[samplingWord.repetitionPenalty] = repetitionPenalty;
   floats[samplingWord.presencePenalty] = presencePenalty;
   floats[samplingWord.frequencyPenalty] = frequencyPenalty;
-  words[samplingWord.seedLow] = seed % 2 ** 32;
-  words[samplingWord.seedHigh] = Math.floor(seed / 2 ** 32);
+  words[samplingWord.seedLow] = Number(BigInt(seed) & 0xffff_ffffn);
+  words[samplingWord.seedHigh] = Number(BigInt(seed) >> 32n);
   words[samplingWord.penalised] = Number(repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0);
   return words;
 }
 
-/** The settings that `words` say, as kernels read them: for references. */
-export function unpackSampling(words: ArrayLike<number>): Required<SamplingSettings> & { readonly penalised: boolean } {
+/** Settings as kernels read them. */
+export interface UnpackedSampling extends Required<SamplingSettings> {
+  readonly seed: bigint;
+  readonly seedWords: readonly [low: number, high: number];
+  readonly penalised: boolean;
+}
+
+/** The settings that `words` say: for references. */
+export function unpackSampling(words: ArrayLike<number>): UnpackedSampling {
   const bits = Uint32Array.from(words);
   const floats = new Float32Array(bits.buffer);
   return {
@@ -92,7 +101,8 @@ export function unpackSampling(words: ArrayLike<number>): Required<SamplingSetti
     repetitionPenalty: floats[samplingWord.repetitionPenalty]!,
     presencePenalty: floats[samplingWord.presencePenalty]!,
     frequencyPenalty: floats[samplingWord.frequencyPenalty]!,
-    seed: bits[samplingWord.seedLow]! + bits[samplingWord.seedHigh]! * 2 ** 32,
+    seed: BigInt(bits[samplingWord.seedLow]!) + (BigInt(bits[samplingWord.seedHigh]!) << 32n),
+    seedWords: [bits[samplingWord.seedLow]!, bits[samplingWord.seedHigh]!],
     penalised: bits[samplingWord.penalised]! !== 0,
   };
 }
