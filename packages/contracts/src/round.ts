@@ -16,11 +16,11 @@ export interface Noise {
 /** Sampling settings as states that the host writes between submits, so that one program serves all of them. */
 export interface Sampling {
   /**
-   * `[16]` u32 words, floats by their bits: 0 temperature (0 is greedy), 1 top-k (0 is off), 2 top-p, 3 min-p, 4 repetition penalty,
-   * 5 presence penalty, 6 frequency penalty, 7 seed (low), 8 seed (high), 9 whether any penalty is on.
+   * `[16]` u32 words, floats by their bits: 0 temperature (0 is greedy), 1 top-k (0 is off), 2 top-p (0 and 1 are off), 3 min-p (0 is
+   * off), 4 repetition penalty, 5 presence penalty, 6 frequency penalty, 7 seed (low), 8 seed (high), 9 whether any penalty is on.
    */
   readonly settings: State;
-  /** `[2, V]` u32: how often each token occurs in the whole context (row 0) and in the generated part (row 1). */
+  /** `[2, V]` u32: how often each token occurs in the context, the anchor included (row 0), and in its generated part (row 1). */
   readonly counts: State;
 }
 
@@ -102,8 +102,8 @@ export interface Drafter {
   readonly gives: { readonly distribution: boolean };
   /** Declares its state of one conversation. */
   state(capacityTokens: number, options: { readonly rollbackTokens: number }): DrafterState;
-  /** Takes in a prefilled chunk of the prompt. */
-  prefill(target: TargetOutputs, state: DrafterState): void;
+  /** Takes in a prefilled chunk of the prompt; the history holds the whole prompt already. */
+  prefill(target: TargetOutputs, state: DrafterState, context: Pick<Round, 'loop' | 'history'>): void;
   /** Proposes a tree of `round.width` rows under the anchor. */
   propose(round: Round, state: DrafterState): TokenTree;
   /** Takes in what was kept of its proposal. */

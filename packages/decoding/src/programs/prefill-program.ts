@@ -18,7 +18,7 @@ export function tracePrefill(parts: Omit<RoundParts, 'verifier' | 'noise'>, chun
     const rows: Rows = { inputs: tokens, positions, depths: positions, slots: positions, spans, count, length };
     const needs = drafter?.drafter.needs ?? {};
     const { hidden, taps } = decoder.forward(rows, state, needs.taps ? { taps: needs.taps } : {});
-    if (drafter) drafter.drafter.prefill(targetOutputs(decoder, { rows, hidden, taps }, needs), drafter.state);
+    if (drafter) drafter.drafter.prefill(targetOutputs(decoder, { rows, hidden, taps }, needs), drafter.state, loop);
     advance(loop.loop, count);
   });
 }
