@@ -1,1 +1,2 @@
-export {};
+export type { Attention, AttentionHeads, AttentionLayer, AttentionState } from './attention.ts';
+export { softmaxAttention } from './softmax/softmax.ts';
