@@ -1,0 +1,147 @@
+/** From a source to a model that is ready: opens checkpoints, asks for a device, puts the parts together and loads the weights. */
+import type { Checkpoint, LoadProgress, WeightPolicy } from '@forerun/checkpoints';
+import { loadTokenizer, loadWeights, openCheckpoint } from '@forerun/checkpoints';
+import type { Drafter } from '@forerun/contracts';
+import { AbortedError, MismatchedPartsError } from '@forerun/contracts';
+import { Engine } from '@forerun/decoding';
+import { draftModel } from '@forerun/drafters';
+import type { LoadedModel as CheckpointModel } from '@forerun/models';
+import { loadModel } from '@forerun/models';
+import type { DeviceOptions, Weight } from '@forerun/tensor';
+import { Device, requestDevice, WeightStore, WeightUpload } from '@forerun/tensor';
+import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { LoadedModel } from '../model/loaded-model.ts';
+import type { ModelSource, SourceOptions } from './source.ts';
+import { openSource } from './source.ts';
+
+/** How far a load has come, and of which checkpoint. */
+export interface ModelLoadProgress extends LoadProgress {
+  readonly part: 'model' | 'draft';
+}
+
+/** How a model is loaded. */
+export interface LoadOptions extends SourceOptions {
+  /** A device, or what to ask for; it stays the caller's when it is given. */
+  readonly device?: Device | DeviceOptions | undefined;
+  /** Format of the matrices on the device; `as-is` (default) keeps what the checkpoint has. */
+  readonly weights?: WeightPolicy | undefined;
+  /** Most tokens of a conversation, prompt included. Default: what the model was made for, at most 4,096. */
+  readonly capacityTokens?: number | undefined;
+  /** Element type of cached keys and values; f32 by default. */
+  readonly cache?: 'f32' | 'f16' | undefined;
+  /** A smaller model of the same vocabulary that drafts. */
+  readonly draft?: ModelSource | undefined;
+  /** Refuse to load when weights, one conversation and scratch need more device bytes than this. */
+  readonly memoryLimitBytes?: number | undefined;
+  readonly onProgress?: ((progress: ModelLoadProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const defaultCapacityTokens = 4096;
+
+/**
+ * Loads a model: configuration, tokenizer, programs and weights, from wherever `source` is.
+ *
+ * Before weights are read, the device memory that they, one conversation and scratch need is reckoned and held against the device's
+ * limits and `memoryLimitBytes`.
+ *
+ * @throws the typed errors of each step: {@link ArgumentError}, FileMissingError, NetworkError, AccessError, SafetensorsError,
+ *   UnsupportedModelError, ModelConfigError, TokenizerError, {@link AdapterError}, {@link DeviceLimitError},
+ *   {@link MismatchedPartsError} when the draft has another vocabulary, {@link AbortedError}.
+ */
+export async function load(source: ModelSource, options: LoadOptions = {}): Promise<LoadedModel> {
+  const { signal } = options;
+  const throwIfAborted = (): void => {
+    if (signal?.aborted) throw new AbortedError('Loading was aborted; nothing is kept.', { cause: signal.reason });
+  };
+  throwIfAborted();
+  const target = await openPart(source, options);
+  const draft = options.draft === undefined ? undefined : await openPart(options.draft, options);
+  if (draft) checkVocabularies(target, draft);
+  const tokenizer = (await target.checkpoint.source.exists('tokenizer.json', { signal }))
+    ? await loadTokenizer(target.checkpoint.source, { signal })
+    : undefined;
+  throwIfAborted();
+
+  const given = options.device instanceof Device ? options.device : undefined;
+  const device = given ?? (await requestDevice(options.device as DeviceOptions | undefined));
+  const store = new WeightStore(device);
+  const drafter = draft && draftModel(draft.model.decoder);
+  let engine: Engine | undefined;
+  try {
+    engine = await Engine.create({
+      device,
+      decoder: target.model.decoder,
+      verifier: sampleAndMatch(),
+      noise: philoxNoise,
+      capacityTokens: options.capacityTokens ?? Math.min(target.model.decoder.maxPositions, defaultCapacityTokens),
+      ...(options.cache ? { cache: options.cache } : {}),
+      ...(options.memoryLimitBytes === undefined ? {} : { memoryLimitBytes: options.memoryLimitBytes }),
+      weights: {
+        store,
+        fill: (weights) => fill(weights, store, { target, draft, options }),
+      },
+    });
+    if (drafter) await prepareDrafter(engine, drafter);
+    throwIfAborted();
+    await device.idle();
+  } catch (cause) {
+    if (engine) engine.destroy();
+    else store.destroy();
+    if (!given) device.destroy();
+    throw cause;
+  }
+  return new LoadedModel({
+    engine,
+    config: target.model.config,
+    generation: target.model.generation,
+    tokenizer,
+    draftModel: drafter,
+    name: target.checkpoint.source.describe(),
+    ownsDevice: given === undefined,
+  });
+}
+
+interface Part {
+  readonly checkpoint: Checkpoint;
+  readonly model: CheckpointModel;
+}
+
+async function openPart(source: ModelSource, options: LoadOptions): Promise<Part> {
+  const { weights = 'as-is', signal } = options;
+  const checkpoint = await openCheckpoint(await openSource(source, options), { weights, signal });
+  return { checkpoint, model: await loadModel(checkpoint, { signal }) };
+}
+
+function checkVocabularies(target: Part, draft: Part): void {
+  const [wanted, came] = [target.model.decoder.vocabSize, draft.model.decoder.vocabSize];
+  if (wanted === came) return;
+  throw new MismatchedPartsError(
+    `The draft model ${draft.checkpoint.source.describe()} has ${came} tokens, and the model has ${wanted}. Drafting needs the same vocabulary.`,
+  );
+}
+
+/** Each weight comes from the checkpoint whose model declared it. */
+async function fill(
+  weights: readonly Weight[],
+  store: WeightStore,
+  { target, draft, options }: { target: Part; draft: Part | undefined; options: LoadOptions },
+): Promise<void> {
+  const { onProgress, signal } = options;
+  for (const [part, { checkpoint, model }] of Object.entries({ model: target, ...(draft ? { draft } : {}) })) {
+    const own = new Set(model.weights);
+    const wanted = weights.filter((weight) => own.has(weight));
+    if (wanted.length === 0) continue;
+    await loadWeights(checkpoint, wanted, new WeightUpload(store), {
+      signal,
+      onProgress: (progress) => onProgress?.({ part: part as ModelLoadProgress['part'], ...progress }),
+    });
+  }
+}
+
+/** Compiles the smallest programs that draft, so that the draft model's memory is reckoned and its weights are loaded now. */
+async function prepareDrafter(engine: Engine, drafter: Drafter): Promise<void> {
+  const speculation = engine.speculation(drafter);
+  await speculation.prefill(engine.chunkTokens.at(-1)!);
+  await speculation.round(2);
+}
