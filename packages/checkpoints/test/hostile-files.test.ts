@@ -32,7 +32,9 @@ type Row = [name: string, act: () => unknown, kind: ErrorClass, message: string]
 
 const tensor = (name: string, dtype = 'F32', bytes = 16) => ({ name, dtype, shape: [4], bytes: seededBytes(bytes, 1) });
 const files = (entries: Record<string, Uint8Array | string>): ByteSource =>
-  memorySource(new Map(Object.entries(entries).map(([name, body]) => [name, typeof body === 'string' ? text(body) : body])));
+  memorySource(
+    new Map(Object.entries(entries).map(([name, body]) => [name, typeof body === 'string' ? text(body) : body])),
+  );
 const indexed = (map: unknown, shards: Record<string, Uint8Array> = {}): ByteSource =>
   files({ 'model.safetensors.index.json': JSON.stringify({ weight_map: map }), ...shards });
 const shard = (...names: string[]): Uint8Array => safetensorsFile(names.map((name) => tensor(name)));
@@ -63,14 +65,27 @@ async function check(act: () => unknown, kind: ErrorClass, message: string): Pro
 }
 
 const indexTable: Row[] = [
-  ['index that is not JSON', () => openCheckpoint(files({ 'model.safetensors.index.json': '{' })), ShardIndexError, 'not valid JSON'],
-  ['index without weight_map', () => openCheckpoint(files({ 'model.safetensors.index.json': '{}' })), ShardIndexError, 'expected an object "weight_map"'],
+  [
+    'index that is not JSON',
+    () => openCheckpoint(files({ 'model.safetensors.index.json': '{' })),
+    ShardIndexError,
+    'not valid JSON',
+  ],
+  [
+    'index without weight_map',
+    () => openCheckpoint(files({ 'model.safetensors.index.json': '{}' })),
+    ShardIndexError,
+    'expected an object "weight_map"',
+  ],
   ['index of an array', openIndexed(['a.safetensors']), ShardIndexError, 'expected an object "weight_map"'],
   ['empty index', openIndexed({}), ShardIndexError, 'expected an object "weight_map"'],
   ['file that is a number', openIndexed({ a: 1 }), ShardIndexError, 'is not a string'],
   [
     'a tensor listed twice',
-    () => openCheckpoint(files({ 'model.safetensors.index.json': '{"weight_map":{"a":"x.safetensors","a":"y.safetensors"}}' })),
+    () =>
+      openCheckpoint(
+        files({ 'model.safetensors.index.json': '{"weight_map":{"a":"x.safetensors","a":"y.safetensors"}}' }),
+      ),
     ShardIndexError,
     'given twice',
   ],
@@ -80,31 +95,84 @@ const indexTable: Row[] = [
   ['absolute shard name', openIndexed({ a: '/etc/x.safetensors' }), ShardIndexError, 'absolute path'],
   ['shard name with a drive', openIndexed({ a: 'C:x.safetensors' }), ShardIndexError, 'colon'],
   ['shard on another host', openIndexed({ a: 'https://example.org/x.safetensors' }), ShardIndexError, 'colon'],
-  ['shard on another host, no scheme', openIndexed({ a: '//example.org/x.safetensors' }), ShardIndexError, 'absolute path'],
+  [
+    'shard on another host, no scheme',
+    openIndexed({ a: '//example.org/x.safetensors' }),
+    ShardIndexError,
+    'absolute path',
+  ],
   ['shard name with a zero byte', openIndexed({ a: 'x\u0000.safetensors' }), ShardIndexError, 'control characters'],
   ['shard name with an empty segment', openIndexed({ a: 'x//y.safetensors' }), ShardIndexError, 'empty segment'],
   ['empty shard name', openIndexed({ a: '' }), ShardIndexError, 'Expected a file name'],
   ['shard name of 5,000 letters', openIndexed({ a: 'x'.repeat(5000) }), ShardIndexError, 'longer than 1024'],
-  ['shard that is no safetensors file', openIndexed({ a: 'pytorch_model.bin' }), ShardIndexError, 'not named *.safetensors'],
+  [
+    'shard that is no safetensors file',
+    openIndexed({ a: 'pytorch_model.bin' }),
+    ShardIndexError,
+    'not named *.safetensors',
+  ],
   ['missing shard', openIndexed({ a: 'x.safetensors' }), ShardIndexError, 'x.safetensors, which does not exist'],
-  ['damaged shard', openIndexed({ a: 'x.safetensors' }, { 'x.safetensors': text('oops oops') }), SafetensorsError, 'x.safetensors'],
-  ['tensor not in its shard', openIndexed({ a: 'x.safetensors', b: 'x.safetensors' }, { 'x.safetensors': shard('a') }), ShardIndexError, 'in the index but not in their shard: b'],
-  ['tensor not in the index', openIndexed({ a: 'x.safetensors' }, { 'x.safetensors': shard('a', 'b') }), ShardIndexError, 'in a shard but not listed for it: b'],
+  [
+    'damaged shard',
+    openIndexed({ a: 'x.safetensors' }, { 'x.safetensors': text('oops oops') }),
+    SafetensorsError,
+    'x.safetensors',
+  ],
+  [
+    'tensor not in its shard',
+    openIndexed({ a: 'x.safetensors', b: 'x.safetensors' }, { 'x.safetensors': shard('a') }),
+    ShardIndexError,
+    'in the index but not in their shard: b',
+  ],
+  [
+    'tensor not in the index',
+    openIndexed({ a: 'x.safetensors' }, { 'x.safetensors': shard('a', 'b') }),
+    ShardIndexError,
+    'in a shard but not listed for it: b',
+  ],
   [
     'tensor in two shards',
-    openIndexed({ a: 'x.safetensors', b: 'y.safetensors' }, { 'x.safetensors': shard('a'), 'y.safetensors': shard('a', 'b') }),
+    openIndexed(
+      { a: 'x.safetensors', b: 'y.safetensors' },
+      { 'x.safetensors': shard('a'), 'y.safetensors': shard('a', 'b') },
+    ),
     ShardIndexError,
     'not listed for it: a (y.safetensors)',
   ],
 ];
 
 const contentTable: Row[] = [
-  ['no weights at all', () => openCheckpoint(files({ 'config.json': '{}' })), FileMissingError, 'neither model.safetensors nor'],
-  ['named file missing', () => openCheckpoint(files({}), { file: 'ema.safetensors' }), FileMissingError, 'ema.safetensors does not exist'],
-  ['named file above the folder', () => openCheckpoint(files({}), { file: '../m.safetensors' }), PathError, 'segment ".."'],
+  [
+    'no weights at all',
+    () => openCheckpoint(files({ 'config.json': '{}' })),
+    FileMissingError,
+    'neither model.safetensors nor',
+  ],
+  [
+    'named file missing',
+    () => openCheckpoint(files({}), { file: 'ema.safetensors' }),
+    FileMissingError,
+    'ema.safetensors does not exist',
+  ],
+  [
+    'named file above the folder',
+    () => openCheckpoint(files({}), { file: '../m.safetensors' }),
+    PathError,
+    'segment ".."',
+  ],
   ['unknown weight format', () => openCheckpoint(files({}), { weights: 'q5' as never }), ArgumentError, 'got "q5"'],
-  ['config that is an array', async () => (await small()).config(), ConfigFileError, 'expected a JSON object, got an array'],
-  ['config missing', async () => (await openCheckpoint(files({ 'model.safetensors': shard('a') }))).config(), FileMissingError, 'config.json'],
+  [
+    'config that is an array',
+    async () => (await small()).config(),
+    ConfigFileError,
+    'expected a JSON object, got an array',
+  ],
+  [
+    'config missing',
+    async () => (await openCheckpoint(files({ 'model.safetensors': shard('a') }))).config(),
+    FileMissingError,
+    'config.json',
+  ],
   [
     'config that is not JSON',
     async () => (await openCheckpoint(files({ 'model.safetensors': shard('a'), 'config.json': 'None' }))).config(),
@@ -113,43 +181,111 @@ const contentTable: Row[] = [
   ],
   [
     'config that is not UTF-8',
-    async () => (await openCheckpoint(files({ 'model.safetensors': shard('a'), 'config.json': Uint8Array.of(0xff) }))).config(),
+    async () =>
+      (await openCheckpoint(files({ 'model.safetensors': shard('a'), 'config.json': Uint8Array.of(0xff) }))).config(),
     ConfigFileError,
     'expected UTF-8',
   ],
   [
     'config of 17 MiB',
-    async () => (await openCheckpoint(files({ 'model.safetensors': shard('a'), 'config.json': new Uint8Array(17 << 20) }))).config(),
+    async () =>
+      (
+        await openCheckpoint(files({ 'model.safetensors': shard('a'), 'config.json': new Uint8Array(17 << 20) }))
+      ).config(),
     ArgumentError,
     'at most 16777216 bytes',
   ],
   [
     'generation config that is text',
-    async () => (await openCheckpoint(files({ 'model.safetensors': shard('a'), 'generation_config.json': '"x"' }))).generationConfig(),
+    async () =>
+      (
+        await openCheckpoint(files({ 'model.safetensors': shard('a'), 'generation_config.json': '"x"' }))
+      ).generationConfig(),
     ConfigFileError,
     'got string',
   ],
-  ['weight of another shape', async () => (await small()).weights().at('model').at('norm').tensor('weight', [5]), ShapeError, 'the model expects [5], the checkpoint has [4]'],
-  ['weight of another rank', async () => (await small()).weights().at('model').at('norm').tensor('weight', [2, 2]), ShapeError, 'has [4]'],
-  ['weight of a dtype that is not read', async () => (await small()).weights().tensor('model.layers.0.mlp.experts', [4]), DTypeError, 'stored as F8_E4M3'],
+  [
+    'weight of another shape',
+    async () => (await small()).weights().at('model').at('norm').tensor('weight', [5]),
+    ShapeError,
+    'the model expects [5], the checkpoint has [4]',
+  ],
+  [
+    'weight of another rank',
+    async () => (await small()).weights().at('model').at('norm').tensor('weight', [2, 2]),
+    ShapeError,
+    'has [4]',
+  ],
+  [
+    'weight of a dtype that is not read',
+    async () => (await small()).weights().tensor('model.layers.0.mlp.experts', [4]),
+    DTypeError,
+    'stored as F8_E4M3',
+  ],
   [
     'weight of a dtype that is not read, loaded',
-    async () => loadWeights(await small(), [new Weight({ name: 'model.layers.0.mlp.experts', shape: [4], format: 'f32' })], discard),
+    async () =>
+      loadWeights(
+        await small(),
+        [new Weight({ name: 'model.layers.0.mlp.experts', shape: [4], format: 'f32' })],
+        discard,
+      ),
     DTypeError,
     'F8_E4M3',
   ],
-  ['weight missing', async () => {
-    const w = (await small()).weights();
-    w.tensor('model.layer.0.self_attn.q_proj.weight', [2, 2]);
-    w.finish();
-  }, WeightNameError, 'model.layer.0.self_attn.q_proj.weight (nearest: model.layers.0.self_attn.q_proj.weight'],
-  ['weights unread', async () => (await small()).weights().finish(), WeightNameError, 'never read: model.layers.0.self_attn.q_proj.weight'],
-  ['stream of an unknown name', async () => (await small()).stream(['model.norm.wieght']).next(), WeightNameError, 'Nearest: model.norm.weight'],
-  ['load of an unknown name', async () => loadWeights(await small(), [new Weight({ name: 'x', shape: [1], format: 'f32' })], discard), WeightNameError, 'no tensor "x"'],
-  ['load of another shape', async () => loadWeights(await small(), [new Weight({ name: 'model.norm.weight', shape: [3], format: 'f32' })], discard), ShapeError, 'declared as [3]'],
-  ['slices of 0 bytes', async () => (await small()).stream([], { sliceBytes: 0 }).next(), ArgumentError, 'sliceBytes between'],
-  ['slices of 1 GiB', async () => (await small()).stream([], { sliceBytes: 1 << 30 }).next(), ArgumentError, 'sliceBytes between'],
-  ['slices of NaN bytes', async () => (await small()).stream([], { sliceBytes: Number.NaN }).next(), ArgumentError, 'got NaN'],
+  [
+    'weight missing',
+    async () => {
+      const w = (await small()).weights();
+      w.tensor('model.layer.0.self_attn.q_proj.weight', [2, 2]);
+      w.finish();
+    },
+    WeightNameError,
+    'model.layer.0.self_attn.q_proj.weight (nearest: model.layers.0.self_attn.q_proj.weight',
+  ],
+  [
+    'weights unread',
+    async () => (await small()).weights().finish(),
+    WeightNameError,
+    'never read: model.layers.0.self_attn.q_proj.weight',
+  ],
+  [
+    'stream of an unknown name',
+    async () => (await small()).stream(['model.norm.wieght']).next(),
+    WeightNameError,
+    'Nearest: model.norm.weight',
+  ],
+  [
+    'load of an unknown name',
+    async () => loadWeights(await small(), [new Weight({ name: 'x', shape: [1], format: 'f32' })], discard),
+    WeightNameError,
+    'no tensor "x"',
+  ],
+  [
+    'load of another shape',
+    async () =>
+      loadWeights(await small(), [new Weight({ name: 'model.norm.weight', shape: [3], format: 'f32' })], discard),
+    ShapeError,
+    'declared as [3]',
+  ],
+  [
+    'slices of 0 bytes',
+    async () => (await small()).stream([], { sliceBytes: 0 }).next(),
+    ArgumentError,
+    'sliceBytes between',
+  ],
+  [
+    'slices of 1 GiB',
+    async () => (await small()).stream([], { sliceBytes: 1 << 30 }).next(),
+    ArgumentError,
+    'sliceBytes between',
+  ],
+  [
+    'slices of NaN bytes',
+    async () => (await small()).stream([], { sliceBytes: Number.NaN }).next(),
+    ArgumentError,
+    'got NaN',
+  ],
   ['range in reverse', () => files({ a: 'abcd' }).read('a', 3, 1), ArgumentError, '0 <= begin <= end'],
   ['range past the end', () => files({ a: 'abcd' }).read('a', 0, 5), TruncatedError, 'only 4 bytes'],
   ['range that is no integer', () => files({ a: 'abcd' }).read('a', 0, Number.NaN), ArgumentError, 'got 0 to NaN'],
@@ -158,10 +294,25 @@ const contentTable: Row[] = [
   ['Hub repository that is a path', () => hubSource('../../etc'), ArgumentError, 'Hub repository'],
   ['Hub repository that is a URL', () => hubSource('https://example.org/x'), ArgumentError, 'Hub repository'],
   ['Hub revision with ..', () => hubSource('a/b', { revision: '../c' }), ArgumentError, 'branch, tag or commit'],
-  ['cache of tiny blocks', () => cachedSource(files({}), memoryBlobStore(), { blockBytes: 10 }), ArgumentError, 'at least 1024'],
+  [
+    'cache of tiny blocks',
+    () => cachedSource(files({}), memoryBlobStore(), { blockBytes: 10 }),
+    ArgumentError,
+    'at least 1024',
+  ],
   ['NaN to quantise', () => quantize('q8', new Float32Array(32).fill(Number.NaN)), ArgumentError, 'A weight is NaN'],
-  ['infinity to quantise', () => quantize('q4', new Float32Array(32).fill(Infinity)), ArgumentError, 'A weight is Infinity'],
-  ['rows that do not divide', () => quantize('q4', new Float32Array(33), 32), ArgumentError, 'rows of 32 values, got 33'],
+  [
+    'infinity to quantise',
+    () => quantize('q4', new Float32Array(32).fill(Infinity)),
+    ArgumentError,
+    'A weight is Infinity',
+  ],
+  [
+    'rows that do not divide',
+    () => quantize('q4', new Float32Array(33), 32),
+    ArgumentError,
+    'rows of 32 values, got 33',
+  ],
   ['half an element', () => widen('BF16', new Uint8Array(3)), ArgumentError, 'whole elements of 2 bytes'],
 ];
 
@@ -206,7 +357,12 @@ describe('folder', () => {
     ['a pipe, which would block', open('pipe.safetensors'), PathError, 'not a regular file'],
     ['a folder in place of a file', open('inside'), PathError, 'not a regular file'],
     ['a missing file', open('x.safetensors'), FileMissingError, 'does not exist'],
-    ['a missing folder', () => openCheckpoint(folderSource(join(home, 'no-such-folder'))), FileMissingError, 'neither model.safetensors'],
+    [
+      'a missing folder',
+      () => openCheckpoint(folderSource(join(home, 'no-such-folder'))),
+      FileMissingError,
+      'neither model.safetensors',
+    ],
   ];
   test.each(table)('%s', (_name, act, kind, message) => check(act, kind, message));
 

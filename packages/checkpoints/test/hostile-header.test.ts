@@ -31,12 +31,20 @@ const table: [name: string, file: Uint8Array, message: string][] = [
     rawFile(`{"a":${f32('[1]', '[0,4]')},"\\u0061":${f32('[1]', '[4,8]')}}`, eight),
     'given twice',
   ],
-  ['a field given twice', rawFile(one('{"dtype":"F32","dtype":"I8","shape":[4],"data_offsets":[0,4]}'), four), 'given twice'],
+  [
+    'a field given twice',
+    rawFile(one('{"dtype":"F32","dtype":"I8","shape":[4],"data_offsets":[0,4]}'), four),
+    'given twice',
+  ],
   ['tensor that is a number', rawFile(one('4')), 'must be described by an object'],
   ['tensor that is null', rawFile(one('null')), 'must be described by an object'],
   ['unknown dtype', rawFile(one('{"dtype":"F33","shape":[1],"data_offsets":[0,4]}'), four), 'dtype "F33"'],
   ['dtype of another case', rawFile(one('{"dtype":"f32","shape":[1],"data_offsets":[0,4]}'), four), 'dtype "f32"'],
-  ['dtype named as a method', rawFile(one('{"dtype":"toString","shape":[1],"data_offsets":[0,4]}'), four), 'dtype "toString"'],
+  [
+    'dtype named as a method',
+    rawFile(one('{"dtype":"toString","shape":[1],"data_offsets":[0,4]}'), four),
+    'dtype "toString"',
+  ],
   ['no dtype', rawFile(one('{"shape":[1],"data_offsets":[0,4]}'), four), 'dtype none'],
   ['no shape', rawFile(one('{"dtype":"F32","data_offsets":[0,4]}'), four), 'needs a shape'],
   ['negative dimension', rawFile(one(f32('[-1]', '[0,4]')), four), 'got [-1]'],
@@ -56,23 +64,48 @@ const table: [name: string, file: Uint8Array, message: string][] = [
   ['negative offset', rawFile(one(f32('[1]', '[-4,0]')), four), 'two non-negative integers'],
   ['fractional offset', rawFile(one(f32('[1]', '[0.5,4.5]')), four), 'two non-negative integers'],
   ['offsets in reverse', rawFile(one(f32('[1]', '[4,0]')), four), 'end before they begin'],
-  ['fewer bytes than the shape takes', rawFile(one(f32('[2]', '[0,4]')), four), 'takes 8 bytes, but its data_offsets span 4'],
-  ['more bytes than the shape takes', rawFile(one(f32('[1]', '[0,8]')), eight), 'takes 4 bytes, but its data_offsets span 8'],
+  [
+    'fewer bytes than the shape takes',
+    rawFile(one(f32('[2]', '[0,4]')), four),
+    'takes 8 bytes, but its data_offsets span 4',
+  ],
+  [
+    'more bytes than the shape takes',
+    rawFile(one(f32('[1]', '[0,8]')), eight),
+    'takes 4 bytes, but its data_offsets span 8',
+  ],
   ['a tensor past the end of the file', rawFile(one(f32('[4]', '[0,16]')), four), 'take 16 bytes, but the file has 4'],
   ['file with bytes left over', rawFile(one(f32('[1]', '[0,4]')), eight), 'take 4 bytes, but the file has 8'],
   ['a hole at the start', rawFile(one(f32('[1]', '[4,8]')), eight), 'a hole before it'],
-  ['a hole in the middle', rawFile(`{"a":${f32('[1]', '[0,4]')},"b":${f32('[1]', '[8,12]')}}`, new Uint8Array(12)), 'a hole before it'],
-  ['overlapping tensors', rawFile(`{"a":${f32('[2]', '[0,8]')},"b":${f32('[2]', '[4,12]')}}`, new Uint8Array(12)), 'overlaps another'],
-  ['two tensors at one place', rawFile(`{"a":${f32('[1]', '[0,4]')},"b":${f32('[1]', '[0,4]')}}`, four), 'overlaps another'],
-  ['half a byte of F4', rawFile(one('{"dtype":"F4","shape":[1],"data_offsets":[0,1]}'), four), 'does not fill whole bytes'],
+  [
+    'a hole in the middle',
+    rawFile(`{"a":${f32('[1]', '[0,4]')},"b":${f32('[1]', '[8,12]')}}`, new Uint8Array(12)),
+    'a hole before it',
+  ],
+  [
+    'overlapping tensors',
+    rawFile(`{"a":${f32('[2]', '[0,8]')},"b":${f32('[2]', '[4,12]')}}`, new Uint8Array(12)),
+    'overlaps another',
+  ],
+  [
+    'two tensors at one place',
+    rawFile(`{"a":${f32('[1]', '[0,4]')},"b":${f32('[1]', '[0,4]')}}`, four),
+    'overlaps another',
+  ],
+  [
+    'half a byte of F4',
+    rawFile(one('{"dtype":"F4","shape":[1],"data_offsets":[0,1]}'), four),
+    'does not fill whole bytes',
+  ],
   ['metadata that is no object', rawFile('{"__metadata__":"pt"}'), '__metadata__ must be an object'],
   ['metadata that is not text', rawFile('{"__metadata__":{"a":1}}'), '"a" is none'],
 ];
 
 test.each(table)('%s', async (_name, file, message) => {
-  const failure: unknown = await readHeader(memorySource(new Map([['model.safetensors', file]])), 'model.safetensors').catch(
-    (cause: unknown) => cause,
-  );
+  const failure: unknown = await readHeader(
+    memorySource(new Map([['model.safetensors', file]])),
+    'model.safetensors',
+  ).catch((cause: unknown) => cause);
   expect(failure).toBeInstanceOf(SafetensorsError);
   expect((failure as SafetensorsError).name).toBe('SafetensorsError');
   expect((failure as Error).message).toContain(message);

@@ -82,7 +82,10 @@ describe('the Hub', () => {
   test('addresses have repository and revision; the token goes along', async () => {
     const files = hubSource('own/er', { endpoint: server.url, revision: 'refs/pr/1', token: 'hf_x', ...quick });
     expect(await files.exists('config.json')).toBe(true);
-    expect(server.requests.at(-1)).toMatchObject({ path: 'own/er/resolve/refs/pr/1/config.json', authorization: 'Bearer hf_x' });
+    expect(server.requests.at(-1)).toMatchObject({
+      path: 'own/er/resolve/refs/pr/1/config.json',
+      authorization: 'Bearer hf_x',
+    });
     expect(files.describe()).not.toContain('hf_x');
     expect(await hubSource('own/er', { endpoint: server.url, ...quick }).exists('x.json')).toBe(false);
     expect(server.requests.at(-1)).toMatchObject({ path: 'own/er/resolve/main/x.json', authorization: undefined });
@@ -118,7 +121,9 @@ describe('a server that ignores ranges', () => {
   test('is read in order, past what is not wanted', async () => {
     const files = source();
     expect(await files.size('big.bin')).toBe(big.length);
-    expect(Buffer.compare(await files.read('big.bin', 1_000_000, 1_500_000), big.subarray(1_000_000, 1_500_000))).toBe(0);
+    expect(Buffer.compare(await files.read('big.bin', 1_000_000, 1_500_000), big.subarray(1_000_000, 1_500_000))).toBe(
+      0,
+    );
     const checkpoint = await openCheckpoint(files);
     let at = 0;
     for await (const { bytes } of checkpoint.stream(['a'], { sliceBytes: 1 << 20 })) {
@@ -137,15 +142,26 @@ const hostile: [name: string, kind: Kind, message: string, act: Misbehaviour][] 
   ['gated (403)', AccessError, 'status 403', (_, response) => !!response.writeHead(403).end()],
   ['teapot (418)', ResponseError, 'status 418', (_, response) => !!response.writeHead(418).end()],
   ['always busy (503)', NetworkError, 'kept failing (status 503)', (_, response) => !!response.writeHead(503).end()],
-  ['too many requests (429)', NetworkError, 'status 429', (_, response) => !!response.writeHead(429, { 'retry-after': '0' }).end()],
+  [
+    'too many requests (429)',
+    NetworkError,
+    'status 429',
+    (_, response) => !!response.writeHead(429, { 'retry-after': '0' }).end(),
+  ],
   ['connection dropped', NetworkError, 'could not be reached or broke off', (request) => !!request.socket.destroy()],
   ['no answer', NetworkError, 'sent nothing for 300 ms', () => true],
-  ['redirected for ever', NetworkError, 'could not be reached', (request, response) => !!response.writeHead(302, { location: request.url! }).end()],
+  [
+    'redirected for ever',
+    NetworkError,
+    'could not be reached',
+    (request, response) => !!response.writeHead(302, { location: request.url! }).end(),
+  ],
   [
     'range of another place',
     ResponseError,
     'content-range "bytes 0-99/3000000"',
-    (_, response, body) => !!response.writeHead(206, { 'content-range': `bytes 0-99/${body.length}` }).end(body.subarray(0, 100)),
+    (_, response, body) =>
+      !!response.writeHead(206, { 'content-range': `bytes 0-99/${body.length}` }).end(body.subarray(0, 100)),
   ],
   [
     'range shorter than asked',
@@ -191,7 +207,10 @@ const hostile: [name: string, kind: Kind, message: string, act: Misbehaviour][] 
     'broke off',
     (request, response, body) => {
       const { first, bytes } = askedBytes(request, body);
-      response.writeHead(206, { 'content-length': bytes.length, 'content-range': `bytes ${first}-${first + bytes.length - 1}/${body.length}` });
+      response.writeHead(206, {
+        'content-length': bytes.length,
+        'content-range': `bytes ${first}-${first + bytes.length - 1}/${body.length}`,
+      });
       response.write(bytes.subarray(0, 10), () => response.destroy());
       return true;
     },
@@ -208,18 +227,28 @@ const hostile: [name: string, kind: Kind, message: string, act: Misbehaviour][] 
     'ended after 50 bytes',
     (_, response, body) => !!response.writeHead(200).end(body.subarray(0, 50)),
   ],
-  ['body that stalls', NetworkError, 'sent nothing for 300 ms', (request, response, body) => {
-    const { first, bytes } = askedBytes(request, body);
-    response.writeHead(206, { 'content-length': bytes.length, 'content-range': `bytes ${first}-${first + bytes.length - 1}/${body.length}` });
-    response.write(bytes.subarray(0, 10));
-    return true;
-  }],
+  [
+    'body that stalls',
+    NetworkError,
+    'sent nothing for 300 ms',
+    (request, response, body) => {
+      const { first, bytes } = askedBytes(request, body);
+      response.writeHead(206, {
+        'content-length': bytes.length,
+        'content-range': `bytes ${first}-${first + bytes.length - 1}/${body.length}`,
+      });
+      response.write(bytes.subarray(0, 10));
+      return true;
+    },
+  ],
 ];
 
 describe('a server that misbehaves', () => {
   test.each(hostile)('%s', async (_name, kind, message, act) => {
     server.misbehave = act;
-    const failure = await source().read('big.bin', 100, 2_000_000).catch((cause: unknown) => cause);
+    const failure = await source()
+      .read('big.bin', 100, 2_000_000)
+      .catch((cause: unknown) => cause);
     expect(failure).toBeInstanceOf(kind);
     expect((failure as Error).message).toContain(message);
     expect((failure as Error).message).toContain(`${server.url}/model/big.bin`);
@@ -278,18 +307,26 @@ describe('failures that pass', () => {
     server.misbehave = (request, response, body) => {
       if (cuts-- <= 0) return false;
       const { first, bytes } = askedBytes(request, body);
-      response.writeHead(206, { 'content-length': bytes.length, 'content-range': `bytes ${first}-${first + bytes.length - 1}/${body.length}` });
+      response.writeHead(206, {
+        'content-length': bytes.length,
+        'content-range': `bytes ${first}-${first + bytes.length - 1}/${body.length}`,
+      });
       response.write(bytes.subarray(0, 40_000), () => setTimeout(() => response.destroy(), 20));
       return true;
     };
     const read = await source().read('big.bin', 5, 2_000_000);
     expect(Buffer.compare(read, big.subarray(5, 2_000_000))).toBe(0);
-    expect(server.requests.map(({ range }) => range)).toEqual(['bytes=5-1999999', 'bytes=40005-1999999', 'bytes=80005-1999999']);
+    expect(server.requests.map(({ range }) => range)).toEqual([
+      'bytes=5-1999999',
+      'bytes=40005-1999999',
+      'bytes=80005-1999999',
+    ]);
   });
 
   test('retry-after is waited for', async () => {
     let failures = 1;
-    server.misbehave = (_request, response) => failures-- > 0 && !!response.writeHead(429, { 'retry-after': '1' }).end();
+    server.misbehave = (_request, response) =>
+      failures-- > 0 && !!response.writeHead(429, { 'retry-after': '1' }).end();
     const before = performance.now();
     await source().read('big.bin', 0, 10);
     expect(performance.now() - before).toBeGreaterThan(900);
@@ -308,7 +345,11 @@ describe('abort', () => {
 
   test.each([
     ['while the server does not answer', (): boolean => true],
-    ['while waiting to try again', (_: unknown, response: { writeHead(status: number, headers: object): { end(): unknown } }): boolean => !!response.writeHead(503, { 'retry-after': '20' }).end()],
+    [
+      'while waiting to try again',
+      (_: unknown, response: { writeHead(status: number, headers: object): { end(): unknown } }): boolean =>
+        !!response.writeHead(503, { 'retry-after': '20' }).end(),
+    ],
   ])('%s', async (_name, act) => {
     server.misbehave = act as Misbehaviour;
     const controller = new AbortController();
@@ -323,13 +364,18 @@ describe('abort', () => {
     let closed = false;
     server.misbehave = (request, response, body) => {
       const { first, bytes } = askedBytes(request, body);
-      response.writeHead(206, { 'content-length': bytes.length, 'content-range': `bytes ${first}-${first + bytes.length - 1}/${body.length}` });
+      response.writeHead(206, {
+        'content-length': bytes.length,
+        'content-range': `bytes ${first}-${first + bytes.length - 1}/${body.length}`,
+      });
       response.write(bytes.subarray(0, 100_000));
       response.on('close', () => (closed = true));
       return true;
     };
     const controller = new AbortController();
-    const reader = await source({ idleTimeoutMs: 20_000 }).open('big.bin', 0, big.length, { signal: controller.signal });
+    const reader = await source({ idleTimeoutMs: 20_000 }).open('big.bin', 0, big.length, {
+      signal: controller.signal,
+    });
     await reader.read(new Uint8Array(1000));
     const reading = reader.read(new Uint8Array(1_000_000));
     setTimeout(() => controller.abort(), 30);

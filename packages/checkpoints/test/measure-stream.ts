@@ -6,7 +6,14 @@ import { createServer } from 'node:http';
 import { createReadStream, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
-import { cachedSource, folderSource, httpSource, openCheckpoint, type BlobStore, type ByteSource } from '../src/index.ts';
+import {
+  cachedSource,
+  folderSource,
+  httpSource,
+  openCheckpoint,
+  type BlobStore,
+  type ByteSource,
+} from '../src/index.ts';
 
 const [folder, kind, sliceMiB] = process.argv.slice(2) as [string, string, string];
 

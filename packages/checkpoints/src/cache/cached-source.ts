@@ -132,7 +132,7 @@ class CachingSource implements CachedSource {
 
   async #load(key: string, bytes: number): Promise<Uint8Array | undefined> {
     const sealed = await this.#store.read(key).catch(() => undefined);
-    const payload = sealed && (await unseal(sealed, bytes));
+    const payload = sealed && (await unseal(key, sealed, bytes));
     if (sealed && !payload) {
       this.statistics.dropped++;
       await this.#store.remove(key).catch(() => {});
@@ -145,7 +145,7 @@ class CachingSource implements CachedSource {
   async #save(key: string, payload: Uint8Array): Promise<void> {
     if (this.statistics.unstored > 0) return;
     try {
-      const sealed = await seal(payload);
+      const sealed = await seal(key, payload);
       const { maxBytes } = this.#limits;
       if (Number.isFinite(maxBytes)) {
         this.#storedBytes ??= (await this.#store.list()).reduce((sum, blob) => sum + blob.bytes, 0);
@@ -190,11 +190,13 @@ class CachingSource implements CachedSource {
   /** What was known of the file when there was a connection. */
   async #storedFacts(key: string, path: string, offline: NetworkError): Promise<FileFacts> {
     const sealed = await this.#store.read(key).catch(() => undefined);
-    const payload = sealed && (await unseal(sealed));
+    const payload = sealed && (await unseal(key, sealed));
     if (!payload) throw offline;
     const text = new TextDecoder().decode(payload);
     if (text !== missingFacts) return JSON.parse(text) as FileFacts;
-    throw new FileMissingError(`${this.describe()}/${path} did not exist when the server was last reached.`, { cause: offline });
+    throw new FileMissingError(`${this.describe()}/${path} did not exist when the server was last reached.`, {
+      cause: offline,
+    });
   }
 
   /** Removes blocks of another version of the file. */

@@ -13,7 +13,9 @@ export function directoryBlobStore(folder: FileSystemDirectoryHandle): BlobStore
       return await (await folder.getFileHandle(key)).getFile();
     } catch (cause) {
       if ((cause as { name?: string }).name === 'NotFoundError') return undefined;
-      throw new CacheStorageError(`The browser's file storage could not be read (${(cause as Error).message}).`, { cause });
+      throw new CacheStorageError(`The browser's file storage could not be read (${(cause as Error).message}).`, {
+        cause,
+      });
     }
   };
   return {
@@ -30,7 +32,9 @@ export function directoryBlobStore(folder: FileSystemDirectoryHandle): BlobStore
       } catch (cause) {
         await writable.abort().catch(() => {});
         await folder.removeEntry(key).catch(() => {});
-        throw new CacheStorageError(`The browser's file storage took no more (${(cause as Error).message}).`, { cause });
+        throw new CacheStorageError(`The browser's file storage took no more (${(cause as Error).message}).`, {
+          cause,
+        });
       }
     },
     remove: async (key) => {

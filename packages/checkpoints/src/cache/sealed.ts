@@ -2,6 +2,7 @@
 const mark = new TextEncoder().encode('FRB1');
 
 const digestBytes = 32;
+const headBytes = mark.length + 2 * digestBytes;
 
 /** SHA-256. */
 export async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
@@ -14,22 +15,24 @@ export async function textKey(text: string): Promise<string> {
   return Array.from(digest.subarray(0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** `payload` behind a mark and its digest, as it is stored. */
-export async function seal(payload: Uint8Array): Promise<Uint8Array> {
-  const sealed = new Uint8Array(mark.length + digestBytes + payload.length);
+/** `payload` as it is stored under `key`: a mark, the SHA-256 of all that follows, the key's own digest, the payload. */
+export async function seal(key: string, payload: Uint8Array): Promise<Uint8Array> {
+  const sealed = new Uint8Array(headBytes + payload.length);
   sealed.set(mark);
-  sealed.set(await sha256(payload), mark.length);
-  sealed.set(payload, mark.length + digestBytes);
+  sealed.set(await sha256(new TextEncoder().encode(key)), mark.length + digestBytes);
+  sealed.set(payload, headBytes);
+  sealed.set(await sha256(sealed.subarray(mark.length + digestBytes)), mark.length);
   return sealed;
 }
 
-/** What was sealed; undefined when the blob is damaged, or does not have `expectedBytes` (where given). */
-export async function unseal(sealed: Uint8Array, expectedBytes?: number): Promise<Uint8Array | undefined> {
-  const head = mark.length + digestBytes;
-  if (sealed.length < head || !sameBytes(sealed.subarray(0, mark.length), mark)) return undefined;
-  const payload = sealed.subarray(head);
-  if (expectedBytes !== undefined && payload.length !== expectedBytes) return undefined;
-  return sameBytes(await sha256(payload), sealed.subarray(mark.length, head)) ? payload : undefined;
+/** What was sealed; undefined when the blob is damaged, belongs to another key, or does not have `expectedBytes` (where given). */
+export async function unseal(key: string, sealed: Uint8Array, expectedBytes?: number): Promise<Uint8Array | undefined> {
+  if (sealed.length < headBytes || !sameBytes(sealed.subarray(0, mark.length), mark)) return undefined;
+  if (expectedBytes !== undefined && sealed.length - headBytes !== expectedBytes) return undefined;
+  const digested = sealed.subarray(mark.length + digestBytes);
+  if (!sameBytes(await sha256(digested), sealed.subarray(mark.length, mark.length + digestBytes))) return undefined;
+  const keyDigest = await sha256(new TextEncoder().encode(key));
+  return sameBytes(keyDigest, digested.subarray(0, digestBytes)) ? sealed.subarray(headBytes) : undefined;
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -30,7 +30,9 @@ const headersAtOnce = 6;
 export async function openCheckpoint(source: ByteSource, options: OpenOptions = {}): Promise<Checkpoint> {
   const { weights: policy = 'as-is', signal } = options;
   if (!weightPolicies.includes(policy)) {
-    throw new ArgumentError(`Expected weights to be one of ${weightPolicies.join(', ')}, got ${JSON.stringify(policy)}.`);
+    throw new ArgumentError(
+      `Expected weights to be one of ${weightPolicies.join(', ')}, got ${JSON.stringify(policy)}.`,
+    );
   }
   const file = options.file ?? (await findFile(source, signal));
   const headers = file.endsWith('.json')
@@ -75,7 +77,10 @@ async function readShards(
       } catch (cause) {
         failed.abort();
         if (!(cause instanceof FileMissingError)) throw cause;
-        throw new ShardIndexError(`${where} names the shard ${shard}, which does not exist. Download the missing file.`, { cause });
+        throw new ShardIndexError(
+          `${where} names the shard ${shard}, which does not exist. Download the missing file.`,
+          { cause },
+        );
       }
     }
   };

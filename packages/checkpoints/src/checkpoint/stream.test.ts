@@ -22,7 +22,9 @@ const tensors = {
 const stored = new Map(Object.values(tensors).flatMap((list) => list.map((tensor) => [tensor.name, tensor.bytes])));
 
 function sharded(): ByteSource {
-  const map = Object.fromEntries(Object.entries(tensors).flatMap(([file, list]) => list.map(({ name }) => [name, file])));
+  const map = Object.fromEntries(
+    Object.entries(tensors).flatMap(([file, list]) => list.map(({ name }) => [name, file])),
+  );
   const files = Object.entries(tensors).map(([file, list]) => [file, safetensorsFile(list)] as const);
   return memorySource(new Map([...files, ['model.safetensors.index.json', text(JSON.stringify({ weight_map: map }))]]));
 }
@@ -60,7 +62,10 @@ test('slices of any size put together are the tensors, in file order, cut at mul
   for (const sliceBytes of [4096, 5000, 8192, 65_536, 64 << 20]) {
     const got = new Map<string, number[]>();
     const order: string[] = [];
-    for await (const { name, elementOffset, bytes, dtype } of checkpoint.stream(['c.last', 'a.vector', 'b.matrix', 'empty', 'c.scalar'], { sliceBytes })) {
+    for await (const { name, elementOffset, bytes, dtype } of checkpoint.stream(
+      ['c.last', 'a.vector', 'b.matrix', 'empty', 'c.scalar'],
+      { sliceBytes },
+    )) {
       expect(bytes.length).toBeLessThanOrEqual(sliceBytes);
       expect(elementOffset % 64).toBe(0);
       expect(dtype).toBe(checkpoint.tensors.get(name)!.dtype);
@@ -79,7 +84,8 @@ test('near tensors share one opened range; a far one is not read over', async ()
   const { spy, seen } = watched(sharded());
   const checkpoint = await openCheckpoint(spy);
   seen.opened.length = 0;
-  for await (const slice of checkpoint.stream(['b.matrix', 'a.vector', 'c.scalar', 'c.last'])) expect(slice.bytes.length).toBeGreaterThan(0);
+  for await (const slice of checkpoint.stream(['b.matrix', 'a.vector', 'c.scalar', 'c.last']))
+    expect(slice.bytes.length).toBeGreaterThan(0);
   expect(seen.opened).toEqual(['one.safetensors 20066', 'two.safetensors 8', 'two.safetensors 8192']);
   expect(seen.open).toBe(0);
 });
@@ -109,7 +115,10 @@ test('a slice keeps its bytes until the next one is asked for', async () => {
 test('progress counts bytes and files, and ends at the total', async () => {
   const checkpoint = await openCheckpoint(sharded());
   const progress: LoadProgress[] = [];
-  const slices = checkpoint.stream(['b.matrix', 'c.last'], { sliceBytes: 8192, onProgress: (event) => progress.push(event) });
+  const slices = checkpoint.stream(['b.matrix', 'c.last'], {
+    sliceBytes: 8192,
+    onProgress: (event) => progress.push(event),
+  });
   for await (const slice of slices) expect(slice.name).toMatch(/^[bc]/);
   expect(progress.map(({ loadedBytes }) => loadedBytes)).toEqual([8192, 16_384, 20_000, 28_192]);
   expect(progress.every(({ totalBytes }) => totalBytes === 28_192)).toBe(true);
@@ -117,21 +126,24 @@ test('progress counts bytes and files, and ends at the total', async () => {
   expect(progress.at(-1)).toMatchObject({ name: 'c.last', files: { current: 'two.safetensors', done: 2, total: 2 } });
 });
 
-test.each([1, 2, 3, 4, 5])('an abort after slice %i throws the typed error, and every handle is closed', async (count) => {
-  const { spy, seen } = watched(sharded());
-  const checkpoint = await openCheckpoint(spy);
-  const controller = new AbortController();
-  let slices = 0;
-  const run = (async () => {
-    for await (const slice of checkpoint.stream(['b.matrix'], { sliceBytes: 4096, signal: controller.signal })) {
-      expect(slice.name).toBe('b.matrix');
-      if (++slices === count) controller.abort(new Error('enough'));
-    }
-  })();
-  await expect(run).rejects.toBeInstanceOf(AbortedError);
-  expect(slices).toBe(count);
-  expect(seen.open).toBe(0);
-});
+test.each([1, 2, 3, 4, 5])(
+  'an abort after slice %i throws the typed error, and every handle is closed',
+  async (count) => {
+    const { spy, seen } = watched(sharded());
+    const checkpoint = await openCheckpoint(spy);
+    const controller = new AbortController();
+    let slices = 0;
+    const run = (async () => {
+      for await (const slice of checkpoint.stream(['b.matrix'], { sliceBytes: 4096, signal: controller.signal })) {
+        expect(slice.name).toBe('b.matrix');
+        if (++slices === count) controller.abort(new Error('enough'));
+      }
+    })();
+    await expect(run).rejects.toBeInstanceOf(AbortedError);
+    expect(slices).toBe(count);
+    expect(seen.open).toBe(0);
+  },
+);
 
 test('an abort while a read waits', async () => {
   const controller = new AbortController();
@@ -141,7 +153,8 @@ test('an abort while a read waits', async () => {
   });
   const checkpoint = await openCheckpoint(spy);
   const run = (async () => {
-    for await (const slice of checkpoint.stream(['b.matrix'], { sliceBytes: 4096, signal: controller.signal })) expect(slice.name).toBe('b.matrix');
+    for await (const slice of checkpoint.stream(['b.matrix'], { sliceBytes: 4096, signal: controller.signal }))
+      expect(slice.name).toBe('b.matrix');
   })();
   await expect(run).rejects.toBeInstanceOf(AbortedError);
   expect(seen.open).toBe(0);

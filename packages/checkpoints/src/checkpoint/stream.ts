@@ -165,7 +165,12 @@ function piecesOf(
     }
     for (let offset = 0; offset < elements; offset += most) {
       const count = Math.min(most, elements - offset);
-      pieces.push({ tensor, elementOffset: offset, begin: tensor.begin + (offset * bits) / 8, bytes: (count * bits) / 8 });
+      pieces.push({
+        tensor,
+        elementOffset: offset,
+        begin: tensor.begin + (offset * bits) / 8,
+        bytes: (count * bits) / 8,
+      });
     }
   }
   return pieces;

@@ -1,14 +1,25 @@
 import { describe, expect, test } from 'vitest';
-import { seededBytes, seededRandom } from '../../test/write-safetensors.ts';
+import { seededRandom } from '../../test/write-safetensors.ts';
 import { float16Bits, float16Value, roundHalfEven } from './float16.ts';
-import { dequantize, packBlock, quantBlockBytes, quantize, quantizeBlock, unpackBlock, type QuantFormat } from './quantize.ts';
+import {
+  dequantize,
+  packBlock,
+  quantBlockBytes,
+  quantize,
+  quantizeBlock,
+  unpackBlock,
+  type QuantFormat,
+} from './quantize.ts';
 import { widen } from './widen.ts';
 
 const formats: readonly QuantFormat[] = ['q8', 'q4'];
 
 function normalValues(count: number, seed: number): Float32Array {
   const random = seededRandom(seed);
-  return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()) * 0.02);
+  return Float32Array.from(
+    { length: count },
+    () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()) * 0.02,
+  );
 }
 
 const squaredError = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
@@ -19,7 +30,10 @@ function plain(format: QuantFormat, block: Float32Array): number[] {
   const extreme = block.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
   const scale = float16Value(float16Bits(format === 'q8' ? Math.abs(extreme) / 127 : extreme / -8));
   const [low, high] = format === 'q8' ? [-127, 127] : [-8, 7];
-  return Array.from(block, (value) => scale * Math.min(high, Math.max(low, scale === 0 ? 0 : roundHalfEven(value / scale))));
+  return Array.from(
+    block,
+    (value) => scale * Math.min(high, Math.max(low, scale === 0 ? 0 : roundHalfEven(value / scale))),
+  );
 }
 
 describe('binary16', () => {
@@ -63,7 +77,10 @@ describe.each(formats)('%s', (format) => {
     for (let seed = 0; seed < 400; seed++) {
       const block = normalValues(32, seed);
       const { scale, codes } = quantizeBlock(format, block);
-      const error = squaredError(block, Array.from(codes, (code) => code * scale));
+      const error = squaredError(
+        block,
+        Array.from(codes, (code) => code * scale),
+      );
       const plainError = squaredError(block, plain(format, block));
       expect(error).toBeLessThanOrEqual(plainError);
       searched += error;
@@ -76,12 +93,21 @@ describe.each(formats)('%s', (format) => {
     for (let seed = 0; seed < 40; seed++) {
       const block = normalValues(32, seed);
       const { scale, codes } = quantizeBlock(format, block);
-      const error = squaredError(block, Array.from(codes, (code) => code * scale));
+      const error = squaredError(
+        block,
+        Array.from(codes, (code) => code * scale),
+      );
       const [low, high] = format === 'q8' ? [-127, 127] : [-8, 7];
       let best = error;
       for (let step = -400; step <= 400; step++) {
         const other = scale * (1 + step / 2000);
-        best = Math.min(best, squaredError(block, Array.from(block, (x) => other * Math.min(high, Math.max(low, roundHalfEven(x / other))))));
+        best = Math.min(
+          best,
+          squaredError(
+            block,
+            Array.from(block, (x) => other * Math.min(high, Math.max(low, roundHalfEven(x / other)))),
+          ),
+        );
       }
       expect(error).toBeLessThan(best * 1.25);
     }
@@ -96,7 +122,8 @@ describe.each(formats)('%s', (format) => {
     for (let block = 0; block < 50; block++) {
       const expected = quantizeBlock(format, values.subarray(block * 32, block * 32 + 32));
       expect(unpackBlock(format, bytes, block * quantBlockBytes[format])).toEqual(expected);
-      for (let index = 0; index < 32; index++) expect(back[block * 32 + index]).toBe(Math.fround(expected.scale * expected.codes[index]!));
+      for (let index = 0; index < 32; index++)
+        expect(back[block * 32 + index]).toBe(Math.fround(expected.scale * expected.codes[index]!));
     }
   });
 
@@ -120,7 +147,9 @@ describe.each(formats)('%s', (format) => {
     expect(bytes.length).toBe(3 * 2 * quantBlockBytes[format]);
     const back = dequantize(format, bytes, 45);
     expect(back.length).toBe(values.length);
-    expect(Math.sqrt(squaredError(values, back) / squaredError(values, new Float32Array(values.length)))).toBeLessThan(format === 'q8' ? 0.01 : 0.12);
+    expect(Math.sqrt(squaredError(values, back) / squaredError(values, new Float32Array(values.length)))).toBeLessThan(
+      format === 'q8' ? 0.01 : 0.12,
+    );
     expect(quantize(format, new Float32Array(0))).toEqual(new Uint8Array(0));
     expect(dequantize(format, new Uint8Array(0))).toEqual(new Float32Array(0));
   });
@@ -148,5 +177,4 @@ test('the bytes of a block: scale first, q4 nibbles i and i + 16', () => {
   const q8 = new Uint8Array(34);
   packBlock('q8', { scale: -2, codes }, q8, 0);
   expect([...q8.subarray(0, 5)]).toEqual([0x00, 0xc0, 0xf8, 0xf9, 0xfa]);
-  expect(seededBytes(2, 1)).toEqual(seededBytes(2, 1));
 });

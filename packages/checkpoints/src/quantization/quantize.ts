@@ -19,7 +19,11 @@ const codings: Readonly<Record<QuantFormat, Coding>> = {
   // From 127 down by halves: an extreme that is clipped a little leaves the others a finer scale.
   q8: { low: -127, high: 127, anchors: Array.from({ length: 17 }, (_, index) => 127 - index / 2) },
   // Around -8 by eighths: at -7 both signs of an extreme can be met, past -8 it is clipped in favour of the others.
-  q4: { low: -8, high: 7, anchors: [-8, ...Array.from({ length: 16 }, (_, index) => -7 - (index + (index >= 8 ? 1 : 0)) / 8)] },
+  q4: {
+    low: -8,
+    high: 7,
+    anchors: [-8, ...Array.from({ length: 16 }, (_, index) => -7 - (index + (index >= 8 ? 1 : 0)) / 8)],
+  },
 };
 
 /** A block before it is packed: `value = scale * code`. */
@@ -106,7 +110,9 @@ export function dequantize(format: QuantFormat, bytes: Uint8Array, width?: numbe
   const rowWidth = width ?? blocks * quantBlock;
   const blocksPerRow = Math.ceil(rowWidth / quantBlock);
   if (!Number.isInteger(blocks) || (blocksPerRow === 0 ? blocks > 0 : blocks % blocksPerRow !== 0)) {
-    throw new ArgumentError(`Expected rows of ${blocksPerRow} blocks of ${blockBytes} bytes, got ${bytes.length} bytes.`);
+    throw new ArgumentError(
+      `Expected rows of ${blocksPerRow} blocks of ${blockBytes} bytes, got ${bytes.length} bytes.`,
+    );
   }
   const rows = blocksPerRow === 0 ? 0 : blocks / blocksPerRow;
   const values = new Float32Array(rows * rowWidth);
@@ -114,7 +120,8 @@ export function dequantize(format: QuantFormat, bytes: Uint8Array, width?: numbe
     const { scale, codes } = unpackBlock(format, bytes, block * blockBytes);
     const first = (block % blocksPerRow) * quantBlock;
     const target = Math.floor(block / blocksPerRow) * rowWidth + first;
-    for (let index = 0; index < Math.min(quantBlock, rowWidth - first); index++) values[target + index] = scale * codes[index]!;
+    for (let index = 0; index < Math.min(quantBlock, rowWidth - first); index++)
+      values[target + index] = scale * codes[index]!;
   }
   return values;
 }

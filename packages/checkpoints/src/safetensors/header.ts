@@ -33,7 +33,11 @@ const firstReadBytes = 1 << 19;
  *
  * @throws SafetensorsError when the file breaks the format: see {@link parseHeader}.
  */
-export async function readHeader(source: ByteSource, path: string, options: ReadOptions = {}): Promise<SafetensorsHeader> {
+export async function readHeader(
+  source: ByteSource,
+  path: string,
+  options: ReadOptions = {},
+): Promise<SafetensorsHeader> {
   const where = `${source.describe()}/${path}`;
   const fileBytes = await source.size(path, options);
   if (fileBytes < lengthBytes) {
@@ -153,7 +157,9 @@ function parseEntry(name: string, value: StrictJson, dataBegin: number, refuse: 
   if (!Number.isSafeInteger(bits)) return refuse(`${tensor} has an absurd shape [${shape.join(', ')}]`);
   if (bits % 8 !== 0) return refuse(`${tensor} of ${dtype} does not fill whole bytes`);
   if (end - begin !== bits / 8) {
-    return refuse(`${tensor} of ${dtype} [${shape.join(', ')}] takes ${bits / 8} bytes, but its data_offsets span ${end - begin}`);
+    return refuse(
+      `${tensor} of ${dtype} [${shape.join(', ')}] takes ${bits / 8} bytes, but its data_offsets span ${end - begin}`,
+    );
   }
   return { name, dtype, shape, begin: dataBegin + begin, end: dataBegin + end };
 }

@@ -26,7 +26,9 @@ export async function readShardIndex(
 /** Parses the text of `model.safetensors.index.json`; see {@link readShardIndex}. */
 export function parseShardIndex(text: string, where: string): ReadonlyMap<string, ReadonlySet<string>> {
   const refuse = (why: string, cause?: unknown): never => {
-    throw new ShardIndexError(`${where}: ${why}. Download the index again, from where the shards come from.`, { cause });
+    throw new ShardIndexError(`${where}: ${why}. Download the index again, from where the shards come from.`, {
+      cause,
+    });
   };
   let json: StrictJson;
   try {
@@ -35,10 +37,12 @@ export function parseShardIndex(text: string, where: string): ReadonlyMap<string
     return refuse(`the index is not valid JSON: ${(cause as Error).message}`, cause);
   }
   const map = json instanceof Map ? json.get('weight_map') : undefined;
-  if (!(map instanceof Map) || map.size === 0) return refuse('expected an object "weight_map" of tensor names and file names');
+  if (!(map instanceof Map) || map.size === 0)
+    return refuse('expected an object "weight_map" of tensor names and file names');
   const shards = new Map<string, Set<string>>();
   for (const [name, file] of map) {
-    if (typeof file !== 'string') return refuse(`the file of tensor ${JSON.stringify(name.slice(0, 120))} is not a string`);
+    if (typeof file !== 'string')
+      return refuse(`the file of tensor ${JSON.stringify(name.slice(0, 120))} is not a string`);
     let names = shards.get(file);
     if (!names) {
       checkShardName(file, refuse);
@@ -78,10 +82,13 @@ export function checkShards(
     for (const name of held) if (!promised.has(name)) unlisted.push(`${name} (${file})`);
   }
   if (absent.length + unlisted.length === 0) return;
-  const some = (names: string[]): string => `${names.slice(0, 5).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`;
+  const some = (names: string[]): string =>
+    `${names.slice(0, 5).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`;
   const parts = [
     ...(absent.length > 0 ? [`in the index but not in their shard: ${some(absent)}`] : []),
     ...(unlisted.length > 0 ? [`in a shard but not listed for it: ${some(unlisted)}`] : []),
   ];
-  throw new ShardIndexError(`${where} does not fit its shards: ${parts.join('; ')}. The files are from different checkpoints.`);
+  throw new ShardIndexError(
+    `${where} does not fit its shards: ${parts.join('; ')}. The files are from different checkpoints.`,
+  );
 }

@@ -14,7 +14,8 @@ export function filesSource(files: Iterable<File>): ByteSource {
   for (const file of files) {
     const relative = file.webkitRelativePath;
     const path = relative ? relative.slice(relative.indexOf('/') + 1) : file.name;
-    if (byPath.has(path)) throw new ArgumentError(`Two of the picked files are named "${path}". Pick one checkpoint's files only.`);
+    if (byPath.has(path))
+      throw new ArgumentError(`Two of the picked files are named "${path}". Pick one checkpoint's files only.`);
     byPath.set(path, file);
   }
   return blobSource('picked files', async (path) => {
@@ -35,9 +36,12 @@ export function directorySource(root: FileSystemDirectoryHandle): ByteSource {
     } catch (cause) {
       const kind = (cause as { name?: string }).name;
       if (kind === 'NotFoundError' || kind === 'TypeMismatchError') return undefined;
-      throw new AccessError(`folder ${root.name}/${path} could not be opened. Allow access to the folder and open it again.`, {
-        cause,
-      });
+      throw new AccessError(
+        `folder ${root.name}/${path} could not be opened. Allow access to the folder and open it again.`,
+        {
+          cause,
+        },
+      );
     }
   });
 }

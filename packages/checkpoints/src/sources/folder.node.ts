@@ -37,7 +37,8 @@ export function folderSource(folder: string, options: FolderOptions = {}): ByteS
   };
   const found = async (path: string) => {
     const facts = await find(path);
-    if (!facts) throw new FileMissingError(`${whole(path)} does not exist. Check the folder, or download the checkpoint again.`);
+    if (!facts)
+      throw new FileMissingError(`${whole(path)} does not exist. Check the folder, or download the checkpoint again.`);
     return facts;
   };
 
@@ -76,7 +77,9 @@ function fileReader(
         throwIfAborted(range.signal, `reading ${where}`);
         const { bytesRead } = await handle.read(target, filled, Math.min(target.length - filled, 8 << 20), position);
         if (bytesRead === 0) {
-          throw new TruncatedError(`${where} ended at byte ${position}, expected ${range.end}. It was cut while being read.`);
+          throw new TruncatedError(
+            `${where} ended at byte ${position}, expected ${range.end}. It was cut while being read.`,
+          );
         }
         filled += bytesRead;
         position += bytesRead;

@@ -59,7 +59,9 @@ export class HttpReader implements ByteReader {
         const piece = await this.#open.next();
         if (piece === undefined) {
           throw new TransientFailure(
-            new TruncatedError(`${shownUrl} ended at byte ${this.#position}, expected ${this.#end}. The server cuts it short.`),
+            new TruncatedError(
+              `${shownUrl} ended at byte ${this.#position}, expected ${this.#end}. The server cuts it short.`,
+            ),
           );
         }
         this.#sinceFailureBytes += piece.length;
@@ -88,11 +90,15 @@ export class HttpReader implements ByteReader {
       const { response } = open;
       const encoding = response.headers.get('content-encoding');
       if (encoding && encoding !== 'identity') {
-        throw new ResponseError(`${shownUrl} came with content-encoding "${encoding}", but a byte range needs plain bytes.`);
+        throw new ResponseError(
+          `${shownUrl} came with content-encoding "${encoding}", but a byte range needs plain bytes.`,
+        );
       }
       const tag = response.headers.get('etag') ?? undefined;
       if (this.#tag !== undefined && tag !== undefined && tag !== this.#tag) {
-        throw new FileChangedError(`${shownUrl} changed on the server while it was being read (${this.#tag} became ${tag}). Load again.`);
+        throw new FileChangedError(
+          `${shownUrl} changed on the server while it was being read (${this.#tag} became ${tag}). Load again.`,
+        );
       }
       this.#tag ??= tag;
       if (response.status === 416) {
@@ -114,7 +120,9 @@ export class HttpReader implements ByteReader {
       const piece = await open.next();
       if (piece === undefined) {
         throw new TransientFailure(
-          new TruncatedError(`${this.#file.shownUrl} ended after ${bytes - left} bytes, expected ${this.#end}. The server cuts it short.`),
+          new TruncatedError(
+            `${this.#file.shownUrl} ended after ${bytes - left} bytes, expected ${this.#end}. The server cuts it short.`,
+          ),
         );
       }
       if (piece.length > left) this.#rest = piece.subarray(left);
@@ -129,7 +137,9 @@ function checkContentRange(response: Response, shownUrl: string, first: number, 
   if (shown !== null) {
     const match = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(shown.trim());
     if (!match || Number(match[1]) !== first || Number(match[2]) !== last) {
-      throw new ResponseError(`${shownUrl} was asked for bytes ${first} to ${last}, but answered with content-range "${shown}".`);
+      throw new ResponseError(
+        `${shownUrl} was asked for bytes ${first} to ${last}, but answered with content-range "${shown}".`,
+      );
     }
     return;
   }

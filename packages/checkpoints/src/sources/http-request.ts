@@ -85,15 +85,21 @@ export async function request(
     } catch (cause) {
       finish();
       if (signal?.aborted) throw new AbortedError(`Aborted while fetching ${shownUrl}.`, { cause: signal.reason });
-      const why = stalled ? `sent nothing for ${settings.idleTimeoutMs} ms` : `could not be reached or broke off (${reasonOf(cause)})`;
-      throw new TransientFailure(new NetworkError(`${shownUrl} ${why}. Check the connection and try again.`, { cause }));
+      const why = stalled
+        ? `sent nothing for ${settings.idleTimeoutMs} ms`
+        : `could not be reached or broke off (${reasonOf(cause)})`;
+      throw new TransientFailure(
+        new NetworkError(`${shownUrl} ${why}. Check the connection and try again.`, { cause }),
+      );
     } finally {
       clearTimeout(timer);
     }
   };
 
   const headers = { ...settings.headers, ...options.headers };
-  const response = await waiting(settings.fetch(url, { method, headers, signal: controller.signal, redirect: 'follow' }));
+  const response = await waiting(
+    settings.fetch(url, { method, headers, signal: controller.signal, redirect: 'follow' }),
+  );
   if (!response.ok && response.status !== 416) {
     finish();
     throw statusError(response, shownUrl);
@@ -152,7 +158,9 @@ export async function backOff(
 function statusError(response: Response, shownUrl: string): Error {
   const { status } = response;
   if (status === 404 || status === 410) {
-    return new FileMissingError(`${shownUrl} does not exist (status ${status}). Check the address, repository and revision.`);
+    return new FileMissingError(
+      `${shownUrl} does not exist (status ${status}). Check the address, repository and revision.`,
+    );
   }
   if (status === 401 || status === 403) {
     return new AccessError(
@@ -162,7 +170,10 @@ function statusError(response: Response, shownUrl: string): Error {
   if (transientStatus.has(status) || status >= 500) {
     const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
     const retryAfterMs = seconds >= 0 ? Math.min(seconds, 30) * 1000 : undefined;
-    return new TransientFailure(new NetworkError(`${shownUrl} kept failing (status ${status}). Try again later.`), retryAfterMs);
+    return new TransientFailure(
+      new NetworkError(`${shownUrl} kept failing (status ${status}). Try again later.`),
+      retryAfterMs,
+    );
   }
   return new ResponseError(`${shownUrl} answered with status ${status}, expected 200 or 206.`);
 }

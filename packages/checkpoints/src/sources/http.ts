@@ -2,7 +2,14 @@ import { ArgumentError } from '@forerun/tensor';
 import { FileMissingError, NetworkError, throwIfAborted } from '../errors.ts';
 import { checkRange, checkWholeSize, readRange, type ByteSource, type ReadOptions } from './byte-source.ts';
 import { HttpReader } from './http-reader.ts';
-import { TransientFailure, httpSettings, request, withRetries, type HttpOptions, type HttpSettings } from './http-request.ts';
+import {
+  TransientFailure,
+  httpSettings,
+  request,
+  withRetries,
+  type HttpOptions,
+  type HttpSettings,
+} from './http-request.ts';
 import { pathSegments } from './path.ts';
 
 interface FileFacts {
@@ -77,7 +84,9 @@ export class HttpSource implements ByteSource {
           checkWholeSize(shownUrl, bytes, options.maxBytes);
         }
         if (declared !== null && bytes !== Number(declared)) {
-          throw new TransientFailure(new NetworkError(`${shownUrl} sent ${bytes} bytes, but had announced ${declared}.`));
+          throw new TransientFailure(
+            new NetworkError(`${shownUrl} sent ${bytes} bytes, but had announced ${declared}.`),
+          );
         }
         return joined(pieces, bytes);
       } finally {

@@ -25,7 +25,10 @@ export function hubSource(repository: string, options: HubOptions = {}): ByteSou
   if (!/^[\w.-]+(?:\/[\w.-]+)?$/.test(repository) || /(?:^|\/)\.{1,2}(?:\/|$)/.test(repository)) {
     throw new ArgumentError(`Expected a Hub repository such as "owner/name", got ${JSON.stringify(repository)}.`);
   }
-  if (!/^[\w.\-/]+$/.test(revision) || revision.split('/').some((part) => part === '' || part === '.' || part === '..')) {
+  if (
+    !/^[\w.\-/]+$/.test(revision) ||
+    revision.split('/').some((part) => part === '' || part === '.' || part === '..')
+  ) {
     throw new ArgumentError(`Expected a branch, tag or commit as revision, got ${JSON.stringify(revision)}.`);
   }
   const settings = httpSettings(options);

@@ -11,7 +11,8 @@ export function memorySource(files: ReadonlyMap<string, Uint8Array>): ByteSource
   const bytesOf = (path: string): Uint8Array => {
     pathSegments(path);
     const bytes = files.get(path);
-    if (!bytes) throw new FileMissingError(`memory/${path} does not exist; there are: ${[...files.keys()].join(', ')}.`);
+    if (!bytes)
+      throw new FileMissingError(`memory/${path} does not exist; there are: ${[...files.keys()].join(', ')}.`);
     return bytes;
   };
   const source: ByteSource = {

@@ -12,7 +12,9 @@ const longestPath = 1024;
 export function pathSegments(path: string): string[] {
   const refuse = (why: string): never => {
     const shown = JSON.stringify(path.length > 120 ? `${path.slice(0, 120)}…` : path);
-    throw new PathError(`File name ${shown} ${why}. Expected a relative path inside the checkpoint, such as "model.safetensors".`);
+    throw new PathError(
+      `File name ${shown} ${why}. Expected a relative path inside the checkpoint, such as "model.safetensors".`,
+    );
   };
   if (typeof path !== 'string' || path.length === 0) throw new PathError('Expected a file name, got nothing.');
   if (path.length > longestPath) refuse(`is longer than ${longestPath} characters`);

@@ -6,12 +6,19 @@ import type { ByteSource, ReadOptions } from './byte-source.ts';
  *
  * @throws ConfigFileError when the bytes are not UTF-8.
  */
-export async function readWholeText(source: ByteSource, path: string, options: ReadOptions & { maxBytes: number }): Promise<string> {
+export async function readWholeText(
+  source: ByteSource,
+  path: string,
+  options: ReadOptions & { maxBytes: number },
+): Promise<string> {
   const bytes = await source.readWhole(path, options);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new ConfigFileError(`${source.describe()}/${path}: expected UTF-8 text. The file is damaged; download it again.`, { cause });
+    throw new ConfigFileError(
+      `${source.describe()}/${path}: expected UTF-8 text. The file is damaged; download it again.`,
+      { cause },
+    );
   }
 }
 
@@ -31,11 +38,15 @@ export async function readJsonObject(
   try {
     json = JSON.parse(withoutInfinity(text));
   } catch (cause) {
-    throw new ConfigFileError(`${where}: expected JSON (${(cause as Error).message}). Download the file again.`, { cause });
+    throw new ConfigFileError(`${where}: expected JSON (${(cause as Error).message}). Download the file again.`, {
+      cause,
+    });
   }
   if (json === null || typeof json !== 'object' || Array.isArray(json)) {
     const kind = json === null ? 'null' : Array.isArray(json) ? 'an array' : typeof json;
-    throw new ConfigFileError(`${where}: expected a JSON object, got ${kind}. This is not the file that it is named as.`);
+    throw new ConfigFileError(
+      `${where}: expected a JSON object, got ${kind}. This is not the file that it is named as.`,
+    );
   }
   return json as Record<string, unknown>;
 }

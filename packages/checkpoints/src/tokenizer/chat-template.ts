@@ -1,6 +1,13 @@
 import { ChatTemplateError } from '../errors.ts';
 import { formatTime } from './format-time.ts';
-import { Interpreter, createEnvironment, parseTemplate, type JinjaEnvironment, type JinjaProgram, type JinjaValue } from './jinja.ts';
+import {
+  Interpreter,
+  createEnvironment,
+  parseTemplate,
+  type JinjaEnvironment,
+  type JinjaProgram,
+  type JinjaValue,
+} from './jinja.ts';
 
 /** One turn of a conversation. Templates may know further fields, such as `tool_calls`. */
 export interface ChatMessage {
@@ -80,15 +87,21 @@ export class ChatTemplate {
       return String(result.value);
     } catch (cause) {
       if (cause instanceof ChatTemplateError) throw cause;
-      const why = cause instanceof RangeError ? 'it recurses too deeply or makes too much text' : (cause as Error).message;
-      throw new ChatTemplateError(`The chat template "${name}" failed: ${why}. Check the messages' roles and contents.`, { cause });
+      const why =
+        cause instanceof RangeError ? 'it recurses too deeply or makes too much text' : (cause as Error).message;
+      throw new ChatTemplateError(
+        `The chat template "${name}" failed: ${why}. Check the messages' roles and contents.`,
+        { cause },
+      );
     }
   }
 
   #choose(options: RenderOptions): string {
     const wanted = options.template ?? (options.tools && this.#templates.has('tool_use') ? 'tool_use' : 'default');
     if (this.#templates.has(wanted)) return wanted;
-    throw new ChatTemplateError(`There is no chat template "${wanted}"; there are: ${this.names.join(', ') || 'none'}.`);
+    throw new ChatTemplateError(
+      `There is no chat template "${wanted}"; there are: ${this.names.join(', ') || 'none'}.`,
+    );
   }
 
   #parse(name: string): JinjaProgram {
@@ -96,7 +109,9 @@ export class ChatTemplate {
     if (known) return known;
     const text = this.#templates.get(name)!;
     if (text.length > maxTemplateLetters) {
-      throw new ChatTemplateError(`The chat template "${name}" has ${text.length} characters, at most ${maxTemplateLetters} are read.`);
+      throw new ChatTemplateError(
+        `The chat template "${name}" has ${text.length} characters, at most ${maxTemplateLetters} are read.`,
+      );
     }
     // The parser takes time quadratic in the length of a run of white space.
     if (new RegExp(`\\s{${maxSpaceRun}}`).test(text)) {
@@ -115,7 +130,8 @@ class LimitedInterpreter extends Interpreter {
 
   override evaluate(node: object | undefined, environment: JinjaEnvironment): JinjaValue {
     this.#steps++;
-    if (this.#steps > maxSteps) throw new ChatTemplateError(`The chat template takes more than ${maxSteps} steps. It does not end.`);
+    if (this.#steps > maxSteps)
+      throw new ChatTemplateError(`The chat template takes more than ${maxSteps} steps. It does not end.`);
     if (this.#steps % 1024 === 0 && performance.now() > this.#deadlineMs) {
       throw new ChatTemplateError(`The chat template takes more than ${maxRenderMs} ms. It does not end.`);
     }
@@ -153,6 +169,7 @@ function limitedRange(first: number, second?: number, step = 1): number[] {
   const [begin, end] = second === undefined ? [0, first] : [first, second];
   if (step === 0) throw new ChatTemplateError('The chat template calls range() with a step of 0.');
   const length = Math.max(0, Math.ceil((end - begin) / step));
-  if (!(length <= maxListItems)) throw new ChatTemplateError(`The chat template makes a list of more than ${maxListItems} items.`);
+  if (!(length <= maxListItems))
+    throw new ChatTemplateError(`The chat template makes a list of more than ${maxListItems} items.`);
   return Array.from({ length }, (_, index) => begin + index * step);
 }

@@ -28,8 +28,9 @@ interface JinjaInterpreter {
 export const Interpreter = library.Interpreter as unknown as new (environment: JinjaEnvironment) => JinjaInterpreter;
 
 /** Makes an empty scope. */
-export const createEnvironment = (): JinjaEnvironment => new (library.Environment as unknown as new () => JinjaEnvironment)();
+export const createEnvironment = (): JinjaEnvironment =>
+  new (library.Environment as unknown as new () => JinjaEnvironment)();
 
 /** Parses a chat template with the white-space rules of transformers. */
 export const parseTemplate = (text: string): JinjaProgram =>
-  (new (library.Template as unknown as new (text: string) => { parsed: JinjaProgram })(text)).parsed;
+  new (library.Template as unknown as new (text: string) => { parsed: JinjaProgram })(text).parsed;

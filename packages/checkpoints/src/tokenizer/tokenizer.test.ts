@@ -53,7 +53,10 @@ describe.each(kinds)('%s, beside the tokenizers library', (kind) => {
       const whole = tokenizer.decode(ids);
       for (let cut = 0; cut <= ids.length; cut++) {
         const before = tokenizer.detokenizer();
-        const head = ids.slice(0, cut).map((id) => before.push(id)).join('');
+        const head = ids
+          .slice(0, cut)
+          .map((id) => before.push(id))
+          .join('');
         expect(head + tokenizer.decode(ids.slice(cut), { after: ids.slice(0, cut) })).toBe(whole);
       }
     }
@@ -73,19 +76,22 @@ describe.each(kinds)('%s, beside the tokenizers library', (kind) => {
 });
 
 describe('incomplete characters', () => {
-  test.each(['byte-level', 'byte-fallback'] as const)('%s: held back until complete, U+FFFD only at the end', async (kind) => {
-    const { tokenizer } = await load(kind);
-    const ids = tokenizer.encode('👩', { addSpecialTokens: false }).slice(-4);
-    expect(ids.map((id) => tokenizer.tokenBytes(id))).toEqual([...text('👩')].map((byte) => Uint8Array.of(byte)));
-    const detokenizer = tokenizer.detokenizer({ after: tokenizer.encode('a') });
-    expect(ids.map((id) => detokenizer.push(id))).toEqual(['', '', '', '👩']);
-    expect(detokenizer.flush()).toBe('');
-    for (const id of ids.slice(0, 3)) expect(detokenizer.push(id)).toBe('');
-    expect(detokenizer.flush()).toBe('\ufffd');
-    expect(detokenizer.push(ids[0]!)).toBe('');
-    const letter = tokenizer.encode('b', { addSpecialTokens: false }).at(-1)!;
-    expect(detokenizer.push(letter)).toContain('\ufffd');
-  });
+  test.each(['byte-level', 'byte-fallback'] as const)(
+    '%s: held back until complete, U+FFFD only at the end',
+    async (kind) => {
+      const { tokenizer } = await load(kind);
+      const ids = tokenizer.encode('👩', { addSpecialTokens: false }).slice(-4);
+      expect(ids.map((id) => tokenizer.tokenBytes(id))).toEqual([...text('👩')].map((byte) => Uint8Array.of(byte)));
+      const detokenizer = tokenizer.detokenizer({ after: tokenizer.encode('a') });
+      expect(ids.map((id) => detokenizer.push(id))).toEqual(['', '', '', '👩']);
+      expect(detokenizer.flush()).toBe('');
+      for (const id of ids.slice(0, 3)) expect(detokenizer.push(id)).toBe('');
+      expect(detokenizer.flush()).toBe('\ufffd');
+      expect(detokenizer.push(ids[0]!)).toBe('');
+      const letter = tokenizer.encode('b', { addSpecialTokens: false }).at(-1)!;
+      expect(detokenizer.push(letter)).toContain('\ufffd');
+    },
+  );
 });
 
 describe('a vocabulary', () => {
@@ -110,13 +116,23 @@ describe('a vocabulary', () => {
 
 describe('files', () => {
   const sourceOf = (files: Record<string, unknown>) =>
-    memorySource(new Map(Object.entries(files).map(([name, body]) => [name, text(typeof body === 'string' ? body : JSON.stringify(body))])));
+    memorySource(
+      new Map(
+        Object.entries(files).map(([name, body]) => [
+          name,
+          text(typeof body === 'string' ? body : JSON.stringify(body)),
+        ]),
+      ),
+    );
 
   test('a checkpoint folder', async () => {
     const tokenizerJson = await read('byte-level.json');
-    const chat_template = "{% for m in messages %}<|user|>{{ m['content'] }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    const chat_template =
+      "{% for m in messages %}<|user|>{{ m['content'] }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
     const config = { bos_token: { content: '<|bos|>' }, eos_token: '<|end|>', chat_template };
-    const tokenizer = await loadTokenizer(sourceOf({ 'tokenizer.json': tokenizerJson, 'tokenizer_config.json': config }));
+    const tokenizer = await loadTokenizer(
+      sourceOf({ 'tokenizer.json': tokenizerJson, 'tokenizer_config.json': config }),
+    );
     const prompt = tokenizer.applyChatTemplate([{ role: 'user', content: 'hi there' }]);
     expect(prompt).toBe('<|user|>hi there<|end|><|assistant|>');
     const ids = tokenizer.encode(prompt, { addSpecialTokens: false });
@@ -131,8 +147,35 @@ describe('files', () => {
     ['no file', {}, 'file-missing', 'tokenizer.json'],
     ['not JSON', { 'tokenizer.json': '<html>' }, 'config-file', 'expected JSON'],
     ['empty object', { 'tokenizer.json': '{}' }, 'tokenizer', 'cannot be used'],
-    ['unknown model', { 'tokenizer.json': { model: { type: 'Quantum' }, decoder: null, post_processor: null, pre_tokenizer: null, normalizer: null, added_tokens: [] } }, 'tokenizer', 'cannot be used'],
-    ['no added tokens', { 'tokenizer.json': { model: { type: 'BPE', vocab: {}, merges: [] }, decoder: null, post_processor: null, pre_tokenizer: null, normalizer: null } }, 'tokenizer', 'cannot be used'],
+    [
+      'unknown model',
+      {
+        'tokenizer.json': {
+          model: { type: 'Quantum' },
+          decoder: null,
+          post_processor: null,
+          pre_tokenizer: null,
+          normalizer: null,
+          added_tokens: [],
+        },
+      },
+      'tokenizer',
+      'cannot be used',
+    ],
+    [
+      'no added tokens',
+      {
+        'tokenizer.json': {
+          model: { type: 'BPE', vocab: {}, merges: [] },
+          decoder: null,
+          post_processor: null,
+          pre_tokenizer: null,
+          normalizer: null,
+        },
+      },
+      'tokenizer',
+      'cannot be used',
+    ],
   ] as const)('%s', async (_name, files, code, message) => {
     const failure = await loadTokenizer(sourceOf(files)).catch((cause: unknown) => cause);
     expect(failure).toMatchObject({ code });
@@ -141,8 +184,14 @@ describe('files', () => {
 
   test.each([
     [{ type: 'WordPiece', prefix: '##', cleanup: true }, 'WordPiece'],
-    [{ type: 'Sequence', decoders: [{ type: 'Fuse' }, { type: 'Replace', pattern: { String: 'a' }, content: 'b' }] }, 'Replace'],
-    [{ type: 'Sequence', decoders: [{ type: 'Replace', pattern: { Regex: 'a+' }, content: 'b' }] }, 'Replace by a regular expression'],
+    [
+      { type: 'Sequence', decoders: [{ type: 'Fuse' }, { type: 'Replace', pattern: { String: 'a' }, content: 'b' }] },
+      'Replace',
+    ],
+    [
+      { type: 'Sequence', decoders: [{ type: 'Replace', pattern: { Regex: 'a+' }, content: 'b' }] },
+      'Replace by a regular expression',
+    ],
   ])('a decoder that does not work token by token: %j', async (decoder, message) => {
     const tokenizerJson = { ...(await read<Record<string, unknown>>('byte-level.json')), decoder };
     expect(() => new Tokenizer({ tokenizerJson, config: {} })).toThrow(message);

@@ -92,7 +92,9 @@ export class Tokenizer {
     if (typeof text !== 'string') throw new TokenizerError(`Expected a string to encode, got ${typeof text}.`);
     const inexpressible = this.#inexpressible;
     if (inexpressible.size > 0 && new TextEncoder().encode(text).some((byte) => inexpressible.has(byte))) {
-      throw new TokenizerError('The text has a character that the vocabulary cannot express: its alphabet of bytes has gaps.');
+      throw new TokenizerError(
+        'The text has a character that the vocabulary cannot express: its alphabet of bytes has gaps.',
+      );
     }
     let ids: readonly unknown[];
     try {
@@ -102,7 +104,9 @@ export class Tokenizer {
     }
     return ids.map((id) => {
       if (typeof id === 'number' && Number.isInteger(id)) return id;
-      throw new TokenizerError('The text has a character that the vocabulary cannot express, and it has no token for unknown ones.');
+      throw new TokenizerError(
+        'The text has a character that the vocabulary cannot express, and it has no token for unknown ones.',
+      );
     });
   }
 
@@ -137,7 +141,9 @@ export class Tokenizer {
   tokenText(id: number): string {
     const text = this.#added.get(id)?.text ?? this.#encoder.id_to_token(id);
     if (text !== undefined) return text;
-    throw new TokenizerError(`Token ${id} is not in the vocabulary of ${this.vocabSize} tokens. The model and the tokenizer do not fit.`);
+    throw new TokenizerError(
+      `Token ${id} is not in the vocabulary of ${this.vocabSize} tokens. The model and the tokenizer do not fit.`,
+    );
   }
 
   /** The id of a token as the vocabulary writes it; undefined when there is none. */

@@ -67,6 +67,8 @@ function checkFits(weight: Weight, stored: CheckpointTensor): void {
     );
   }
   if (!isSourceDType(stored.dtype)) {
-    throw new DTypeError(`Weight "${weight.name}" is stored as ${stored.dtype}; weights are read from F32, F16 or BF16.`);
+    throw new DTypeError(
+      `Weight "${weight.name}" is stored as ${stored.dtype}; weights are read from F32, F16 or BF16.`,
+    );
   }
 }

@@ -9,7 +9,10 @@ export function nearestNames(name: string, candidates: Iterable<string>, most = 
   const segments = name.split('.');
   const coarse = [...candidates]
     .map((candidate) => ({ candidate, shared: sharedSegments(segments, candidate.split('.')) }))
-    .sort((a, b) => b.shared - a.shared || Math.abs(a.candidate.length - name.length) - Math.abs(b.candidate.length - name.length))
+    .sort(
+      (a, b) =>
+        b.shared - a.shared || Math.abs(a.candidate.length - name.length) - Math.abs(b.candidate.length - name.length),
+    )
     .slice(0, closeCalls);
   return coarse
     .map(({ candidate }) => ({ candidate, distance: editDistance(name, candidate) }))

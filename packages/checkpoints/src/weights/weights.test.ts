@@ -21,7 +21,10 @@ const parts = [
 const width = { F32: 4, F16: 2, BF16: 2, I64: 8 } as Record<string, number>;
 const stored = parts.map((part, index) => ({
   ...part,
-  bytes: seededBytes(part.shape.reduce((product, size) => product * size, width[part.dtype]!), index),
+  bytes: seededBytes(
+    part.shape.reduce((product, size) => product * size, width[part.dtype]!),
+    index,
+  ),
 }));
 const source = memorySource(new Map([['model.safetensors', safetensorsFile(stored)]]));
 const open = (weights: WeightPolicy) => openCheckpoint(source, { weights });
@@ -89,7 +92,9 @@ describe('Weights', () => {
       message = (cause as Error).message;
     }
     expect(message).toContain('Missing in the checkpoint: model.norms.weight (nearest: model.norm.weight');
-    expect(message).toContain('Missing in the checkpoint: model.layers.0.self_attn.k_proj.weight (nearest: model.layers.0.self_attn.q_proj.weight');
+    expect(message).toContain(
+      'Missing in the checkpoint: model.layers.0.self_attn.k_proj.weight (nearest: model.layers.0.self_attn.q_proj.weight',
+    );
     expect(message).toContain('never read: model.layers.0.self_attn.q_proj.weight, ');
     expect(message).not.toContain('inv_freq');
     expect(message).not.toContain('position_ids');
@@ -153,7 +158,9 @@ describe('loadWeights', () => {
     const weights = [0, 1].map(() => new Weight({ name, shape: [64], format: 'f32' }));
     const { sink, written } = collect();
     const totals: number[] = [];
-    await loadWeights(checkpoint, [...weights, weights[0]!], sink, { onProgress: ({ totalBytes }) => totals.push(totalBytes) });
+    await loadWeights(checkpoint, [...weights, weights[0]!], sink, {
+      onProgress: ({ totalBytes }) => totals.push(totalBytes),
+    });
     expect(written.map(({ weight }) => weight)).toEqual(weights);
     expect(totals).toEqual([128]);
   });
@@ -170,7 +177,10 @@ describe('loadWeights', () => {
       { signal: controller.signal },
     );
     await expect(aborted).rejects.toMatchObject({ code: 'aborted' });
-    const failing = loadWeights(checkpoint, weights, { ...sink, write: () => Promise.reject(new Error('device gone')) });
+    const failing = loadWeights(checkpoint, weights, {
+      ...sink,
+      write: () => Promise.reject(new Error('device gone')),
+    });
     await expect(failing).rejects.toThrow('device gone');
     expect(finished()).toBe(0);
   });

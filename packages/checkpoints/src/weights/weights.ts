@@ -77,7 +77,9 @@ export class Weights {
     const known = handedOut.get(whole);
     if (known) {
       if (options.format && options.format !== known.format) {
-        throw new ArgumentError(`Weight "${whole}" was read as ${known.format} before, and is now asked for as ${options.format}.`);
+        throw new ArgumentError(
+          `Weight "${whole}" was read as ${known.format} before, and is now asked for as ${options.format}.`,
+        );
       }
       checkShape(whole, known.shape, shape);
       return known;
@@ -103,8 +105,12 @@ export class Weights {
     const { checkpoint, handedOut, missing } = this.#ledger;
     const below = (name: string): boolean => this.path === '' || name.startsWith(`${this.path}.`);
     const ignored = (name: string): boolean =>
-      (options.ignore ?? []).some((rule) => (typeof rule === 'string' ? rule === name : new RegExp(rule.source, rule.flags).test(name)));
-    const unread = [...checkpoint.tensors.keys()].filter((name) => below(name) && !handedOut.has(name) && !ignored(name));
+      (options.ignore ?? []).some((rule) =>
+        typeof rule === 'string' ? rule === name : new RegExp(rule.source, rule.flags).test(name),
+      );
+    const unread = [...checkpoint.tensors.keys()].filter(
+      (name) => below(name) && !handedOut.has(name) && !ignored(name),
+    );
     const absent = [...missing].filter(below);
     if (absent.length + unread.length > 0) throw new WeightNameError(namesMessage(checkpoint, absent, unread));
     return [...handedOut.values()].filter(({ name }) => below(name));
