@@ -76,3 +76,4 @@ export { writeState } from './ops/write-state/write-state.ts';
 export { copyRows } from './ops/copy-rows/copy-rows.ts';
 export type { AttentionOptions, AttentionRows } from './ops/attention/attention.ts';
 export { attention } from './ops/attention/attention.ts';
+export { maxTopK, topK } from './ops/top-k/top-k.ts';

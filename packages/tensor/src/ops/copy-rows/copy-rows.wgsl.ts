@@ -5,15 +5,20 @@ import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
 const batch = 4;
 const steps = Array.from({ length: batch }, (_, step) => step);
 
+/** Loads row m + k whether or not it moves: a clamped load costs less than a branch. */
+const load = (k: number) => /* wgsl */ `
+    let m${k} = min(m + ${k}u, u.rows - 1u);
+    let source${k} = sources[m${k}];
+    let target${k} = targets[m${k}];
+    let moves${k} = m + ${k}u < count && source${k} != target${k} && max(source${k}, target${k}) < u.capacity;
+    let value${k} = state[min(source${k}, u.capacity - 1u) * u.width + column];`;
+
 const make = (type: 'u32' | 'vec4<u32>') =>
   defineKernel({
     name: `copy-rows-${type === 'u32' ? 'words' : 'vectors'}`,
     bindings: { sources: read('u32'), targets: read('u32'), used: read('u32'), state: readWrite(type) },
     uniforms: { rows: 'u32', width: 'u32', capacity: 'u32' },
     wgsl: () => /* wgsl */ `
-fn moves(m: u32, count: u32) -> bool {
-  return m < count && sources[m] != targets[m] && sources[m] < u.capacity && targets[m] < u.capacity;
-}
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
@@ -21,9 +26,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   if (column >= u.width) { return; }
   let count = min(used[0], u.rows);
   for (var m = 0u; m < count; m += ${batch}u) {
-${steps.map((k) => `    var value${k} = ${type}();`).join('\n')}
-${steps.map((k) => `    if (moves(m + ${k}u, count)) { value${k} = state[sources[m + ${k}u] * u.width + column]; }`).join('\n')}
-${steps.map((k) => `    if (moves(m + ${k}u, count)) { state[targets[m + ${k}u] * u.width + column] = value${k}; }`).join('\n')}
+${steps.map(load).join('\n')}
+${steps.map((k) => `    if (moves${k}) { state[target${k} * u.width + column] = value${k}; }`).join('\n')}
   }
 }`,
   });
