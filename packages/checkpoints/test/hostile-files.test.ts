@@ -2,7 +2,7 @@ import { mkdtemp, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { execFileSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ArgumentError, DTypeError, ForerunError, ShapeError, Weight } from '@forerun/tensor';
+import { ArgumentError, DTypeError, type ForerunError, ShapeError, Weight } from '@forerun/tensor';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   ConfigFileError,
