@@ -20,6 +20,8 @@ export interface PlannedDispatch {
   readonly workgroups: Grid | ((bound: number) => Grid);
   readonly label: string;
   readonly section: string;
+  /** The node that asked for it. */
+  readonly node: GraphNode;
   readonly bytes: number | ((bound: number) => number);
   readonly flops: number | ((bound: number) => number);
 }
@@ -82,6 +84,7 @@ export function lower(
           workgroups: request.workgroups,
           label: request.label ?? kernel.name,
           section: node.section,
+          node,
           bytes: request.bytes ?? 0,
           flops: request.flops ?? 0,
         }),

@@ -5,7 +5,7 @@ import type { Device } from '../device/device.ts';
 import type { Pipeline } from '../device/pipelines.ts';
 import { ArgumentError, ShapeError } from '../errors.ts';
 import { elementCount } from '../graph/dtype.ts';
-import type { Graph } from '../graph/graph.ts';
+import type { Graph, GraphNode } from '../graph/graph.ts';
 import type { State } from '../graph/state.ts';
 import type { Tensor } from '../graph/tensor.ts';
 import { guardName, uniformName } from '../kernel/define-kernel.ts';
@@ -22,6 +22,7 @@ interface ProgramParts {
   readonly device: Device;
   readonly name: string;
   readonly graph: Graph;
+  readonly nodes: readonly GraphNode[];
   readonly dispatches: readonly CompiledDispatch[];
   readonly views: ReadonlyMap<Tensor, BufferView>;
   readonly plan: MemoryPlan;
@@ -35,6 +36,8 @@ export class Program {
   readonly device: Device;
   readonly name: string;
   readonly graph: Graph;
+  /** The graph's nodes as they were lowered: after fusion. */
+  readonly nodes: readonly GraphNode[];
   readonly dispatches: readonly CompiledDispatch[];
   readonly plan: MemoryPlan;
   /** Every state that it reads or writes. */
@@ -49,6 +52,7 @@ export class Program {
     this.device = parts.device;
     this.name = parts.name;
     this.graph = parts.graph;
+    this.nodes = parts.nodes;
     this.dispatches = parts.dispatches;
     this.plan = parts.plan;
     this.states = parts.states;
