@@ -4,6 +4,7 @@ import { defineOperation } from '../../graph/operation.ts';
 import type { State } from '../../graph/state.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Weight } from '../../graph/weight.ts';
+import { expectVectorWeight } from '../layer-norm/vector-weight.ts';
 import type { KvCache } from '../append/cache.ts';
 import { cacheLayout } from '../append/cache.ts';
 import { attentionReference } from './attention.reference.ts';
@@ -45,9 +46,7 @@ function check(q: Tensor, cache: KvCache, rows: AttentionRows, { window, softcap
   if (rows.path && (rows.path.dtype !== 'u32' || rows.path.shape.length !== 2 || rows.path.shape[0] !== q.shape[0])) {
     throw new ShapeError(`attention: expected path as [${q.shape[0]}, maxDepth] u32, got ${shapeText(rows.path.shape)} ${rows.path.dtype}.`);
   }
-  if (sinks && elementCount(sinks.shape) !== q.shape[1]) {
-    throw new ShapeError(`attention: expected sinks as [${q.shape[1]}], one a query head, got ${shapeText(sinks.shape)}.`);
-  }
+  if (sinks) expectVectorWeight('attention: sinks, one a query head,', sinks, q.shape[1]!);
   if (window !== undefined && !(Number.isSafeInteger(window) && window >= 1)) {
     throw new ArgumentError(`attention: expected a window of at least 1 position, got ${window}; leave it out to see all.`);
   }
@@ -77,15 +76,15 @@ export interface AttentionOptions {
   readonly window?: number;
   /** Scores become `softcap * tanh(score / softcap)`. */
   readonly softcap?: number;
-  /** `[H]` learned scores that take weight but have no value. */
+  /** `[H]` f32 learned scores that take weight but have no value. */
   readonly sinks?: Weight;
 }
 
 /**
  * Softmax attention over a cache: `y = sum_j softmax_j(scale * q . k_j) v_j` for positions `j` in `0 ..= depths[m]`. Query heads share
  * kv heads in groups of H / K. Softmax and sums in f32. For up to 64 rows a row's bits depend neither on the other rows nor on the
- * cache's capacity nor on the slots that its path names. Rows that see one position each and the same last one attend to each other in
- * both directions, so an encoder's rows give all rows the last position as depth.
+ * cache's capacity nor on the slots that its path names. Rows that are all given the last position as depth
+ * attend in both directions, as an encoder's do.
  *
  * @param q - `[M, H, E]` f32.
  * @param cache - Keys `[C, K, E]` and values `[C, K, Ev]`, f32 or packed f16, holding every visible position.

@@ -1,7 +1,5 @@
 import type { Binding } from '../../kernel/define-kernel.ts';
 import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
-import type { WeightFormat } from '../../graph/weight.ts';
-import { ArgumentError } from '../../errors.ts';
 import type { AttentionFamily, AttentionSizes, SplitPlan } from './family.ts';
 
 /** Constants of the combine kernel. */
@@ -11,36 +9,28 @@ export interface CombineConstants extends AttentionFamily, AttentionSizes, Split
   readonly sinkOffset: number;
 }
 
-const sinkLoads: Partial<Record<WeightFormat, (index: string) => string>> = {
-  f32: (index) => `bitcast<f32>(sinks[${index}])`,
-  f16: (index) => `unpack2x16float(sinks[(${index}) / 2u])[(${index}) % 2u]`,
-  bf16: (index) => `bitcast<f32>((sinks[(${index}) / 2u] >> (16u * ((${index}) % 2u))) << 16u)`,
-};
-
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 /**
  * Folds the partials of each (row, head): blocks in order into spans, spans in order into the row, then divides by the sum of weights.
  * A lane owns columns of the output; rows that are not in use become zeros.
  */
-export function combineKernel(sinks: WeightFormat | undefined) {
-  const load = sinks && sinkLoads[sinks];
-  if (sinks && !load) throw new ArgumentError(`attention: expected sinks as f32, f16 or bf16, got ${sinks}.`);
+export function combineKernel({ sinks }: { sinks: boolean }) {
   const bindings: Record<string, Binding> = {
     partials: read('f32'),
     depths: read('u32'),
     count: read('u32'),
-    ...(sinks ? { sinks: read('u32') } : {}),
+    ...(sinks ? { sinks: read('f32') } : {}),
     y: write('f32'),
   };
   return defineKernel({
-    name: `attention-combine${sinks ? `-sinks-${sinks}` : ''}`,
+    name: `attention-combine${sinks ? '-sinks' : ''}`,
     bindings,
-    wgsl: (c: CombineConstants) => combineWgsl(c, load),
+    wgsl: (c: CombineConstants) => combineWgsl(c, sinks),
   });
 }
 
-function combineWgsl(c: CombineConstants, sink: ((index: string) => string) | undefined): string {
+function combineWgsl(c: CombineConstants, sinks: boolean): string {
   const { lanes, block, spanBlocks, partialBlocks, valueDim, heads } = c;
   const cols = range(Math.ceil(valueDim / lanes));
   const unrolled = range(spanBlocks / partialBlocks);
@@ -96,7 +86,7 @@ ${each(unrolled, (k) => `      let at_${k} = (((min(max(firstPartial + ${k}u, be
 ${each(cols, (i) => `      let value_${k}_${i} = partials[at_${k} + min(lane + ${i * lanes}u, ${valueDim - 1}u)];`)}`)}
 ${span}
   }
-${sink ? `  let sinkScore = ${sink(`${c.sinkOffset}u + head`)};
+${sinks ? `  let sinkScore = sinks[${c.sinkOffset}u + head];
   let peak = max(rowTop, sinkScore);
   let kept = exp(rowTop - peak);
   let divisor = fma(rowTotal, kept, exp(sinkScore - peak));

@@ -1,7 +1,5 @@
 import type { Lowering } from '../../compile/lowering.ts';
 import type { GraphNode } from '../../graph/graph.ts';
-import type { Weight } from '../../graph/weight.ts';
-import { rowWords } from '../../graph/weight.ts';
 import { combineKernel } from './combine.wgsl.ts';
 import { elementAccess } from './elements.ts';
 import type { AttentionFamily } from './family.ts';
@@ -21,8 +19,7 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
   const value = elementAccess(valueDim, { packed, least: Math.ceil(valueDim / family.lanes) });
   const split = splitKernel({ key, value, tree: path !== undefined });
   const sinkPart = sinks && lowering.weight(sinks)[0]!;
-  const sinkFormat = sinks && (sinks as Weight).format;
-  const combine = combineKernel(sinkFormat);
+  const combine = combineKernel({ sinks: sinkPart !== undefined });
   const partials = lowering.scratch(plan.partialBytes, 'attention partials');
   const partialKeys = family.block * plan.partialBlocks;
   const cacheBytes = (4 / (packed ? 2 : 1)) * kvHeads * (keyDim + valueDim);
@@ -49,7 +46,7 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
       flops: (bound) => 2 * passRows * known(bound) * heads * (keyDim + valueDim),
     });
     lowering.dispatch(combine, {
-      constants: { ...family, ...sizes, ...plan, rowBegin, sinkOffset: sinkPart ? sinkPart.rowOffset * sinkStride(sinkFormat!, heads) : 0 },
+      constants: { ...family, ...sizes, ...plan, rowBegin, sinkOffset: sinkPart ? sinkPart.rowOffset * heads : 0 },
       bindings: {
         partials,
         depths: lowering.tensor(depths),
@@ -62,7 +59,3 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
     });
   }
 }
-
-/** Elements between rows of a vector's placement, padding included. */
-const sinkStride = (format: Weight['format'], width: number): number =>
-  format === 'f32' ? rowWords(format, width) : 2 * rowWords(format, width);

@@ -74,6 +74,7 @@ const lowest = -3.0e38;
 var<workgroup> queries: array<${key.type}, ${queries.length * keyVectors}>;
 var<workgroup> scores: array<f32, ${queries.length * block}>;
 var<workgroup> weights: array<f32, ${queries.length * block}>;
+var<workgroup> peaks: array<f32, ${queries.length}>;
 var<workgroup> extent: vec4<u32>;
 ${scoreWgsl(c.score)}
 @compute @workgroup_size(${lanes})
@@ -122,12 +123,15 @@ ${tree ? each(range(groupRows), (r) => `      if (position >= shared_ && positio
 ${each(queries, (n) => `      scores[${n * block}u + own] = select(lowest, score(${key.sum(`s${n}`)}), position >= begin${rowOf(n)} && position < end${rowOf(n)});`)}
     }
     workgroupBarrier();
-${each(queries, (n) => `    var m${n} = lowest;
-    for (var i = 0u; i < ${block}u; i += 1u) { m${n} = max(m${n}, scores[${n * block}u + i]); }
-    for (var own = lane; own < ${block}u; own += ${lanes}u) {
-      let s = scores[${n * block}u + own];
-      weights[${n * block}u + own] = select(0.0, exp(s - m${n}), s > -1.0e38);
-    }`)}
+    for (var n = 0u; n < ${queries.length}u; n += 1u) {
+      var peak = lowest;
+      for (var i = 0u; i < ${block}u; i += 1u) { peak = max(peak, scores[n * ${block}u + i]); }
+      for (var own = lane; own < ${block}u; own += ${lanes}u) {
+        let s = scores[n * ${block}u + own];
+        weights[n * ${block}u + own] = select(0.0, exp(s - peak), s > -1.0e38);
+      }
+      if (lane == 0u) { peaks[n] = peak; }
+    }
     workgroupBarrier();
 ${each(queries, (n) => `    var sum${n} = 0.0;
 ${each(cols, (i) => `    var a${n}_${i} = ${value.type}(0.0);`)}`)}
@@ -139,13 +143,13 @@ ${tree ? `    for (var i = inShared; i < shortBlock; i += 1u) {
 ${each(range(groupRows), (r) => `      if (position < end${r}) ${accumulate(ofRow(r), treePath(r, 'position'), 'i')}`)}
     }` : ''}
 ${each(queries, (n) => partialBlocks === 1
-    ? `    top${n} = m${n};
+    ? `    top${n} = peaks[${n}];
     total${n} = sum${n};
 ${each(cols, (i) => `    o${n}_${i} = a${n}_${i};`)}`
     : `    if (blockBegin < end${rowOf(n)} && blockBegin + ${block}u > begin${rowOf(n)}) {
-      let peak = max(top${n}, m${n});
+      let peak = max(top${n}, peaks[${n}]);
       let kept = exp(top${n} - peak);
-      let added = exp(m${n} - peak);
+      let added = exp(peaks[${n}] - peak);
       top${n} = peak;
       total${n} = fma(total${n}, kept, sum${n} * added);
 ${each(cols, (i) => `      o${n}_${i} = fma(o${n}_${i}, ${value.type}(kept), a${n}_${i} * added);`)}
