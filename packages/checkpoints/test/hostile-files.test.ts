@@ -1,4 +1,4 @@
-import { mkdtemp, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { execFileSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { ArgumentError, DTypeError, type ForerunError, ShapeError, Weight } from
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   ConfigFileError,
+  FileChangedError,
   FileMissingError,
   PathError,
   SafetensorsError,
@@ -370,5 +371,30 @@ describe('folder', () => {
     expect((await openCheckpoint(folderSource(folder), { file: 'within.safetensors' })).tensors.size).toBe(1);
     const linked = folderSource(folder, { linksInto: [home] });
     expect((await openCheckpoint(linked, { file: 'escape.safetensors' })).tensors.size).toBe(1);
+  });
+
+  test("a snapshot in the Hub's cache reads its blobs, and nothing beside them", async () => {
+    const repository = join(home, 'models--own--er');
+    const snapshot = join(repository, 'snapshots', 'abc');
+    await mkdir(snapshot, { recursive: true });
+    await mkdir(join(repository, 'blobs'));
+    await writeFile(join(repository, 'blobs', '123'), shard('a'));
+    await symlink('../../blobs/123', join(snapshot, 'model.safetensors'));
+    await symlink('../../../secret.safetensors', join(snapshot, 'secret.safetensors'));
+    expect((await openCheckpoint(folderSource(snapshot))).tensors.size).toBe(1);
+    await check(
+      () => openCheckpoint(folderSource(snapshot), { file: 'secret.safetensors' }),
+      PathError,
+      'leaves the folder',
+    );
+  });
+
+  test('a file that is replaced between opening and reading is noticed', async () => {
+    const file = join(folder, 'model.safetensors');
+    await writeFile(file, shard('a', 'b'));
+    const checkpoint = await openCheckpoint(folderSource(folder));
+    await writeFile(file, shard('b', 'a'));
+    await utimes(file, 1, 1);
+    await check(() => checkpoint.stream(['a']).next(), FileChangedError, 'changed after the checkpoint was opened');
   });
 });

@@ -294,6 +294,18 @@ describe('a server that misbehaves', () => {
   });
 });
 
+test('a file that changed since its size was asked for; asking again gets the new one', async () => {
+  const files = source();
+  await files.size('big.bin');
+  server.misbehave = (request, response, body) => {
+    sendRange(request, response, body, '"two"');
+    return true;
+  };
+  await expect(files.read('big.bin', 0, 10)).rejects.toBeInstanceOf(FileChangedError);
+  expect(await files.size('big.bin')).toBe(big.length);
+  expect(await files.read('big.bin', 0, 10)).toEqual(big.slice(0, 10));
+});
+
 describe('failures that pass', () => {
   test('two 503, then the range', async () => {
     let failures = 2;

@@ -31,6 +31,8 @@ export class Checkpoint {
   readonly metadata: ReadonlyMap<string, string>;
   /** How `weights()` chooses formats. */
   readonly policy: WeightPolicy;
+  /** Version of each file when its header was read, where the source knows one. */
+  readonly versions: ReadonlyMap<string, string>;
 
   constructor(parts: {
     source: ByteSource;
@@ -38,12 +40,14 @@ export class Checkpoint {
     files: readonly string[];
     metadata: ReadonlyMap<string, string>;
     policy: WeightPolicy;
+    versions?: ReadonlyMap<string, string>;
   }) {
     this.source = parts.source;
     this.tensors = parts.tensors;
     this.files = parts.files;
     this.metadata = parts.metadata;
     this.policy = parts.policy;
+    this.versions = parts.versions ?? new Map();
   }
 
   /**

@@ -44,7 +44,28 @@ export async function openCheckpoint(source: ByteSource, options: OpenOptions = 
     for (const entry of header.entries) tensors.set(entry.name, { ...entry, file: shard });
     for (const [key, text] of header.metadata) if (!metadata.has(key)) metadata.set(key, text);
   }
-  return new Checkpoint({ source, tensors, files: [...headers.keys()], metadata, policy });
+  const files = [...headers.keys()];
+  return new Checkpoint({
+    source,
+    tensors,
+    files,
+    metadata,
+    policy,
+    versions: await versionsOf(source, files, signal),
+  });
+}
+
+async function versionsOf(
+  source: ByteSource,
+  files: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<Map<string, string>> {
+  const versions = new Map<string, string>();
+  for (const file of files) {
+    const version = await source.version(file, { signal });
+    if (version !== undefined) versions.set(file, version);
+  }
+  return versions;
 }
 
 async function findFile(source: ByteSource, signal: AbortSignal | undefined): Promise<string> {

@@ -1,5 +1,5 @@
 import { ArgumentError } from '@forerun/tensor';
-import { WeightNameError, throwIfAborted } from '../errors.ts';
+import { FileChangedError, WeightNameError, throwIfAborted } from '../errors.ts';
 import { dtypeBits, type StoredDType } from '../safetensors/dtype.ts';
 import type { ByteReader } from '../sources/byte-source.ts';
 import { nearestNames } from '../weights/nearest.ts';
@@ -120,6 +120,7 @@ class RunReader {
     let open = this.#open;
     if (!open || open.file !== file || piece.begin < open.position || piece.begin + piece.bytes > open.end) {
       await this.close();
+      await this.#checkUnchanged(file);
       const reader = await this.#checkpoint.source.open(file, piece.begin, runEnd, { signal: this.#signal });
       open = this.#open = { file, position: piece.begin, end: runEnd, reader };
     }
@@ -131,6 +132,14 @@ class RunReader {
   async close(): Promise<void> {
     await this.#open?.reader.close();
     this.#open = undefined;
+  }
+
+  /** Offsets are those of the header that was read; in another version of the file they would point at anything. */
+  async #checkUnchanged(file: string): Promise<void> {
+    const { source, versions } = this.#checkpoint;
+    const version = await source.version(file, { signal: this.#signal });
+    if (version === (versions.get(file) ?? version)) return;
+    throw new FileChangedError(`${source.describe()}/${file} changed after the checkpoint was opened. Open it again.`);
   }
 }
 

@@ -5,14 +5,19 @@ import { checkRange, readRange, readWholeBySize, type ByteReader, type ByteSourc
 import type { FolderOptions } from './folder.browser.ts';
 import { pathSegments } from './path.ts';
 
+/** A revision in the Hub's own cache on disk, whose files are links into the `blobs` folder beside `snapshots`. */
+const hubSnapshot = /[\\/](?:models|datasets|spaces)--[^\\/]+[\\/]snapshots[\\/][^\\/]+$/;
+
 const missingCodes = new Set(['ENOENT', 'ENOTDIR']);
 
 /**
  * A checkpoint in a local folder (Node). No path leaves the folder, also not by a symbolic link, unless the link's target lies in
- * one of `linksInto` (the Hub's own cache links from `snapshots/…` into `blobs`).
+ * one of `linksInto`; a snapshot in the Hub's own cache may link into the `blobs` folder that belongs to it.
  */
 export function folderSource(folder: string, options: FolderOptions = {}): ByteSource {
   const place = resolve(folder);
+  const blobs = hubSnapshot.test(place) ? [join(place, '..', '..', 'blobs')] : [];
+  const homes = [place, ...blobs, ...(options.linksInto ?? [])];
   const whole = (path: string): string => `${place}/${path}`;
 
   /** The file's real path and facts; undefined when there is no such file. */
@@ -20,8 +25,8 @@ export function folderSource(folder: string, options: FolderOptions = {}): ByteS
     const segments = pathSegments(path);
     try {
       const file = await realpath(join(place, ...segments));
-      const homes = await Promise.all([place, ...(options.linksInto ?? [])].map((home) => realpath(home)));
-      if (!homes.some((home) => file.startsWith(home.endsWith(sep) ? home : home + sep))) {
+      const allowed = await Promise.all(homes.map((home) => realpath(home).catch(() => home)));
+      if (!allowed.some((home) => file.startsWith(home.endsWith(sep) ? home : home + sep))) {
         throw new PathError(
           `${whole(path)} is a symbolic link that leaves the folder (to ${file}). Copy the file, or name its folder in linksInto.`,
         );

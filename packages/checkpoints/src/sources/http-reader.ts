@@ -5,9 +5,21 @@ import { TransientFailure, backOff, request, type HttpSettings, type OpenRespons
 /** Bytes that must have come since the last failure for the count of failures to start again. */
 const progressBytes = 1 << 20;
 
+/** A file on a server. */
+export interface HttpFile {
+  readonly url: string;
+  /** The URL without its query, for messages. */
+  readonly shownUrl: string;
+  readonly settings: HttpSettings;
+  /** Entity tag that the file had when its size was asked for. */
+  readonly tag: string | undefined;
+  /** Called when the file turns out to be another one. */
+  onChanged(): void;
+}
+
 /** One file's range over HTTP, in order; goes on where it broke off, and reads past what it does not want if the server ignores ranges. */
 export class HttpReader implements ByteReader {
-  readonly #file: { url: string; shownUrl: string; settings: HttpSettings };
+  readonly #file: HttpFile;
   readonly #signal: AbortSignal | undefined;
   readonly #end: number;
   #position: number;
@@ -18,12 +30,10 @@ export class HttpReader implements ByteReader {
   #closed = false;
   #sinceFailureBytes = 0;
 
-  constructor(
-    file: { url: string; shownUrl: string; settings: HttpSettings },
-    range: { begin: number; end: number; signal: AbortSignal | undefined },
-  ) {
+  constructor(file: HttpFile, range: { begin: number; end: number; signal: AbortSignal | undefined }) {
     this.#file = file;
     this.#signal = range.signal;
+    this.#tag = file.tag;
     this.#position = range.begin;
     this.#end = range.end;
   }
@@ -94,8 +104,9 @@ export class HttpReader implements ByteReader {
           `${shownUrl} came with content-encoding "${encoding}", but a byte range needs plain bytes.`,
         );
       }
-      const tag = response.headers.get('etag') ?? undefined;
+      const tag = entityTag(response);
       if (this.#tag !== undefined && tag !== undefined && tag !== this.#tag) {
+        this.#file.onChanged();
         throw new FileChangedError(
           `${shownUrl} changed on the server while it was being read (${this.#tag} became ${tag}). Load again.`,
         );
@@ -129,6 +140,11 @@ export class HttpReader implements ByteReader {
       left -= Math.min(left, piece.length);
     }
   }
+}
+
+/** The answer's entity tag, whether it is called weak or not: some servers do so on the way. */
+export function entityTag(response: Response): string | undefined {
+  return response.headers.get('etag')?.replace(/^W\//, '');
 }
 
 /** Checks that a 206 answer holds exactly the bytes asked for. Pages often may not see the header; then the length has to do. */

@@ -1,7 +1,7 @@
 import { ArgumentError } from '@forerun/tensor';
 import { FileMissingError, NetworkError, throwIfAborted } from '../errors.ts';
 import { checkRange, checkWholeSize, readRange, type ByteSource, type ReadOptions } from './byte-source.ts';
-import { HttpReader } from './http-reader.ts';
+import { entityTag, HttpReader } from './http-reader.ts';
 import {
   TransientFailure,
   httpSettings,
@@ -15,6 +15,7 @@ import { pathSegments } from './path.ts';
 interface FileFacts {
   readonly sizeBytes: number;
   readonly version: string | undefined;
+  readonly tag: string | undefined;
 }
 
 /**
@@ -97,10 +98,17 @@ export class HttpSource implements ByteSource {
 
   async open(path: string, begin: number, end: number, options: ReadOptions = {}): Promise<HttpReader> {
     const { url, shownUrl } = this.#locate(path);
-    const known = this.#facts.get(path)?.sizeBytes;
-    checkRange(shownUrl, begin, end, known);
+    const known = this.#facts.get(path);
+    checkRange(shownUrl, begin, end, known?.sizeBytes);
     throwIfAborted(options.signal, `opening ${shownUrl}`);
-    return new HttpReader({ url, shownUrl, settings: this.#settings }, { begin, end, signal: options.signal });
+    const file = {
+      url,
+      shownUrl,
+      settings: this.#settings,
+      tag: known?.tag,
+      onChanged: () => this.#facts.delete(path),
+    };
+    return new HttpReader(file, { begin, end, signal: options.signal });
   }
 
   #locate(path: string): { url: string; shownUrl: string } {
@@ -117,9 +125,10 @@ export class HttpSource implements ByteSource {
     const facts = await withRetries(this.#settings, signal, async () => {
       const probe = await request(url, shownUrl, this.#settings, { headers: { range: 'bytes=0-0' }, signal });
       probe.cancel();
-      const version = probe.response.headers.get('etag') ?? probe.response.headers.get('last-modified') ?? undefined;
+      const tag = entityTag(probe.response);
+      const version = tag ?? probe.response.headers.get('last-modified') ?? undefined;
       const sizeBytes = probedSize(probe.response) ?? (await this.#headSize(url, shownUrl, signal));
-      return { sizeBytes, version };
+      return { sizeBytes, version, tag };
     });
     this.#facts.set(path, facts);
     return facts;
