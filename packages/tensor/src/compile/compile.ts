@@ -56,6 +56,7 @@ export async function compile(graph: Graph, options: CompileOptions): Promise<Pr
     device,
     name,
     graph,
+    nodes,
     dispatches,
     views: lowered.views,
     plan,

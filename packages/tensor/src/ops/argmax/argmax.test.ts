@@ -20,7 +20,11 @@ describe('argmax', () => {
   it('lets the lowest index win ties, across lanes and chunks', async () => {
     const random = randomSource(5);
     const data = Array.from({ length: 4 * 9000 }, () => random.integer(3) - 1);
-    await hold(device, { inputs: { x: { shape: [4, 9000], data } }, body: ({ x }) => ({ y: argmax(x) }), tolerance: 0 });
+    await hold(device, {
+      inputs: { x: { shape: [4, 9000], data } },
+      body: ({ x }) => ({ y: argmax(x) }),
+      tolerance: 0,
+    });
   });
 
   it('takes both zeros as equal, and orders negative and infinite numbers', async () => {
@@ -46,7 +50,11 @@ describe('argmax', () => {
   });
 
   it('gives a row the same result in any company', async () => {
-    await holdRowsInvariant(device, { rows: { x: { shape: [257] } }, body: ({ x }) => ({ y: argmax(x) }), tolerance: 0 });
+    await holdRowsInvariant(device, {
+      rows: { x: { shape: [257] } },
+      body: ({ x }) => ({ y: argmax(x) }),
+      tolerance: 0,
+    });
   });
 
   it.each([

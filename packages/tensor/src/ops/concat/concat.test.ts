@@ -23,21 +23,65 @@ describe('concat', () => {
   it('joins more tensors than a kernel binds', async () => {
     const { dispatches } = await hold(device, {
       inputs: { x: { shape: [3, 2] } },
-      body: ({ x }) => ({ y: concat(Array.from({ length: 9 }, (_, i) => x.mul(2 ** i)), 1) }),
+      body: ({ x }) => ({
+        y: concat(
+          Array.from({ length: 9 }, (_, i) => x.mul(2 ** i)),
+          1,
+        ),
+      }),
       tolerance: 0,
     });
     expect(dispatches).toBe(9 + 2);
   });
 
   it.each([
-    ['nothing', ArgumentError, [], 'f32', 0],
-    ['other ranks', ShapeError, [[2, 3], [3]], 'f32', 0],
-    ['other sizes', ShapeError, [[2, 3], [2, 4]], 'f32', 0],
-    ['an axis that is not there', ArgumentError, [[2, 3], [2, 3]], 'f32', 2],
-    ['other dtypes', DTypeError, [[2, 3], [2, 3]], 'u32', 0],
-  ] as const)('refuses %s', (_, error, shapes, dtype, axis) => {
+    ['nothing', ArgumentError, { shapes: [], dtype: 'f32', axis: 0 }],
+    ['other ranks', ShapeError, { shapes: [[2, 3], [3]], dtype: 'f32', axis: 0 }],
+    [
+      'other sizes',
+      ShapeError,
+      {
+        shapes: [
+          [2, 3],
+          [2, 4],
+        ],
+        dtype: 'f32',
+        axis: 0,
+      },
+    ],
+    [
+      'an axis that is not there',
+      ArgumentError,
+      {
+        shapes: [
+          [2, 3],
+          [2, 3],
+        ],
+        dtype: 'f32',
+        axis: 2,
+      },
+    ],
+    [
+      'other dtypes',
+      DTypeError,
+      {
+        shapes: [
+          [2, 3],
+          [2, 3],
+        ],
+        dtype: 'u32',
+        axis: 0,
+      },
+    ],
+  ] as const)('refuses %s', (_, error, { shapes, dtype, axis }) => {
     expect(() =>
-      trace((graph) => void concat(shapes.map((shape, i) => graph.input(`x${i}`, shape, i === 0 ? 'f32' : dtype)), axis)),
+      trace(
+        (graph) =>
+          void concat(
+            shapes.map((shape, i) => graph.input(`x${i}`, shape, i === 0 ? 'f32' : dtype)),
+            axis,
+          ),
+      ),
     ).toThrow(error);
   });
 });

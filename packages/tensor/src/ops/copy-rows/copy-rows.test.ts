@@ -26,7 +26,11 @@ describe('copyRows', () => {
   for (const width of [1, 4, 63, 300]) {
     it(`closes up rows of ${width} that overlap`, async () => {
       const state = new State({ name: 'keys', shape: [20, width], dtype: 'f32' });
-      const after = await compact(state, { from: [5, 6, 8, 9, 12, 13, 19, 0], to: [5, 6, 7, 8, 9, 10, 11, 0], count: 7 });
+      const after = await compact(state, {
+        from: [5, 6, 8, 9, 12, 13, 19, 0],
+        to: [5, 6, 7, 8, 9, 10, 11, 0],
+        count: 7,
+      });
       const rows = Array.from({ length: 20 }, (_, row) => after[row * width]! / width);
       expect(rows.slice(4, 13)).toEqual([4, 5, 6, 8, 9, 12, 13, 19, 12]);
       expect(rows[0]).toBe(0);
@@ -41,15 +45,20 @@ describe('copyRows', () => {
   });
 
   it.each([
-    ['lists of two lengths', ShapeError, [4], [3], 'u32', [1]],
-    ['lists that are no vectors', ShapeError, [2, 2], [2, 2], 'u32', [1]],
-    ['a count of another shape', ShapeError, [4], [4], 'u32', [2]],
-    ['signed lists', DTypeError, [4], [4], 'i32', [1]],
-  ] as const)('refuses %s', (_, error, from, to, dtype, count) => {
+    ['lists of two lengths', ShapeError, { from: [4], to: [3], dtype: 'u32', count: [1] }],
+    ['lists that are no vectors', ShapeError, { from: [2, 2], to: [2, 2], dtype: 'u32', count: [1] }],
+    ['a count of another shape', ShapeError, { from: [4], to: [4], dtype: 'u32', count: [2] }],
+    ['signed lists', DTypeError, { from: [4], to: [4], dtype: 'i32', count: [1] }],
+  ] as const)('refuses %s', (_, error, { from, to, dtype, count }) => {
     const state = new State({ name: 'keys', shape: [8, 3], dtype: 'f32' });
     expect(() =>
       trace((graph) =>
-        copyRows(state, graph.input('from', from, dtype), graph.input('to', to, 'u32'), graph.input('count', count, 'u32')),
+        copyRows(
+          state,
+          graph.input('from', from, dtype),
+          graph.input('to', to, 'u32'),
+          graph.input('count', count, 'u32'),
+        ),
       ),
     ).toThrow(error);
   });

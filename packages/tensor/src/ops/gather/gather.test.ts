@@ -42,11 +42,11 @@ describe('gather', () => {
   });
 
   it.each([
-    ['a vector as rows', ShapeError, [4], 'f32', 'u32'],
-    ['a scalar', ShapeError, [], 'f32', 'u32'],
-    ['a signed index', DTypeError, [4, 2], 'f32', 'i32'],
-    ['a float index', DTypeError, [4, 2], 'f32', 'f32'],
-  ] as const)('refuses %s', (_, error, shape, dtype, indexDtype) => {
+    ['a vector as rows', ShapeError, { shape: [4], dtype: 'f32', indexDtype: 'u32' }],
+    ['a scalar', ShapeError, { shape: [], dtype: 'f32', indexDtype: 'u32' }],
+    ['a signed index', DTypeError, { shape: [4, 2], dtype: 'f32', indexDtype: 'i32' }],
+    ['a float index', DTypeError, { shape: [4, 2], dtype: 'f32', indexDtype: 'f32' }],
+  ] as const)('refuses %s', (_, error, { shape, dtype, indexDtype }) => {
     expect(() =>
       trace((graph) => void gatherRows(graph.input('x', shape, dtype), graph.input('rows', [3], indexDtype))),
     ).toThrow(error);

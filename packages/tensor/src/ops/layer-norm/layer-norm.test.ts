@@ -12,7 +12,14 @@ function vectors(width: number): { weight: Weight; bias: Weight; weights: Map<We
   const values = () => Array.from({ length: width }, () => Math.fround(random.normal()));
   const weight = new Weight({ name: 'norm.weight', shape: [width], format: 'f32' });
   const bias = new Weight({ name: 'norm.bias', shape: [width], format: 'f32' });
-  return { weight, bias, weights: new Map([[weight, values()], [bias, values()]]) };
+  return {
+    weight,
+    bias,
+    weights: new Map([
+      [weight, values()],
+      [bias, values()],
+    ]),
+  };
 }
 
 describe('layerNorm', () => {
@@ -54,13 +61,15 @@ describe('layerNorm', () => {
   });
 
   it.each([
-    ['a scalar', ShapeError, [], 'f32', 1e-6],
-    ['another width', ShapeError, [2, 5], 'f32', 1e-6],
-    ['integers', DTypeError, [2, 4], 'i32', 1e-6],
-    ['an infinite epsilon', ArgumentError, [2, 4], 'f32', Infinity],
-  ] as const)('refuses %s', (_, error, shape, dtype, epsilon) => {
+    ['a scalar', ShapeError, { shape: [], dtype: 'f32', epsilon: 1e-6 }],
+    ['another width', ShapeError, { shape: [2, 5], dtype: 'f32', epsilon: 1e-6 }],
+    ['integers', DTypeError, { shape: [2, 4], dtype: 'i32', epsilon: 1e-6 }],
+    ['an infinite epsilon', ArgumentError, { shape: [2, 4], dtype: 'f32', epsilon: Infinity }],
+  ] as const)('refuses %s', (_, error, { shape, dtype, epsilon }) => {
     const { weight, bias } = vectors(4);
-    expect(() => trace((graph) => void layerNorm(graph.input('x', shape, dtype), weight, bias, { epsilon }))).toThrow(error);
+    expect(() => trace((graph) => void layerNorm(graph.input('x', shape, dtype), weight, bias, { epsilon }))).toThrow(
+      error,
+    );
   });
 
   it('refuses a bias without a weight', () => {

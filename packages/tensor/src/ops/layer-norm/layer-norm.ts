@@ -87,7 +87,9 @@ export function layerNorm(
   { epsilon }: { readonly epsilon: number },
 ): Tensor {
   if (bias && !weight) {
-    throw new ArgumentError('layerNorm: expected a weight beside the bias, got a bias alone; add the bias to the norm with .add().');
+    throw new ArgumentError(
+      'layerNorm: expected a weight beside the bias, got a bias alone; add the bias to the norm with .add().',
+    );
   }
   const operands = [x, weight, bias].filter((operand) => operand !== undefined);
   return x.graph.apply(layerNormOperation, operands, { epsilon })[0]!;

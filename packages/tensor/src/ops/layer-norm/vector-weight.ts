@@ -6,6 +6,8 @@ import type { Weight } from '../../graph/weight.ts';
 export function expectVectorWeight(what: string, weight: Weight, width: number): void {
   expectShape(`${what} "${weight.name}"`, weight, [width]);
   if (weight.format !== 'f32') {
-    throw new DTypeError(`${what} "${weight.name}": expected format f32, got ${weight.format}; vectors are kept in f32.`);
+    throw new DTypeError(
+      `${what} "${weight.name}": expected format f32, got ${weight.format}; vectors are kept in f32.`,
+    );
   }
 }

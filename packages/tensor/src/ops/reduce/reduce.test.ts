@@ -31,7 +31,10 @@ describe('reduce', () => {
   it('wraps integers', async () => {
     const data = Array.from({ length: 120 }, (_, i) => (i * 2_654_435_761) % 2 ** 32);
     await hold(device, {
-      inputs: { x: { shape: [3, 40], dtype: 'u32', data }, y: { shape: [3, 40], dtype: 'i32', data: data.map((v) => v | 0) } },
+      inputs: {
+        x: { shape: [3, 40], dtype: 'u32', data },
+        y: { shape: [3, 40], dtype: 'i32', data: data.map((v) => v | 0) },
+      },
       body: ({ x, y }) => ({
         sum: reduce(x, 'sum'),
         prod: reduce(x, 'prod'),

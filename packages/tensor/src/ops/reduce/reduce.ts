@@ -28,13 +28,14 @@ const narrowElements = 32;
 const signed = (value: number) => Math.trunc(value) | 0;
 const unsigned = (value: number) => Math.trunc(value) >>> 0;
 const wraps = { f32: (value: number) => value, u32: unsigned, i32: signed } as const;
-const folds: Readonly<Record<ReduceKind, { readonly start: number; readonly fold: (a: number, b: number) => number }>> = {
-  sum: { start: 0, fold: (a, b) => a + b },
-  mean: { start: 0, fold: (a, b) => a + b },
-  prod: { start: 1, fold: (a, b) => a * b },
-  max: { start: -Infinity, fold: Math.max },
-  min: { start: Infinity, fold: Math.min },
-};
+const folds: Readonly<Record<ReduceKind, { readonly start: number; readonly fold: (a: number, b: number) => number }>> =
+  {
+    sum: { start: 0, fold: (a, b) => a + b },
+    mean: { start: 0, fold: (a, b) => a + b },
+    prod: { start: 1, fold: (a, b) => a * b },
+    max: { start: -Infinity, fold: Math.max },
+    min: { start: Infinity, fold: Math.min },
+  };
 
 function reducedShape(shape: readonly number[], keepDims: boolean): readonly number[] {
   return keepDims ? [...shape.slice(0, -1), 1] : shape.slice(0, -1);
@@ -73,17 +74,30 @@ export const reduceOperation = defineOperation<ReduceAttributes>({
     const [rows, width] = [rowCount(shape), rowWidth(shape)];
     const layout = width <= narrowElements ? 'narrow' : 'wide';
     const lanes = layout === 'narrow' ? 64 : rowLanes(lowering.device, width);
-    lowering.dispatch(reduceKernel(tensors.map(({ dtype }) => dtype), output.dtype, layout), {
-      constants: { kind, expression, shape, strides: tensors.map((tensor) => broadcastStrides(tensor.shape, shape)), lanes },
-      bindings: {
-        ...Object.fromEntries(tensors.map((tensor, i) => [inputNames[i]!, lowering.tensor(tensor)])),
-        y: lowering.tensor(output),
+    lowering.dispatch(
+      reduceKernel(
+        tensors.map(({ dtype }) => dtype),
+        output.dtype,
+        layout,
+      ),
+      {
+        constants: {
+          kind,
+          expression,
+          shape,
+          strides: tensors.map((tensor) => broadcastStrides(tensor.shape, shape)),
+          lanes,
+        },
+        bindings: {
+          ...Object.fromEntries(tensors.map((tensor, i) => [inputNames[i]!, lowering.tensor(tensor)])),
+          y: lowering.tensor(output),
+        },
+        workgroups: grid(layout === 'narrow' ? Math.ceil(rows / lanes) : rows),
+        label: `reduce ${kind}`,
+        bytes: 4 * (rows + tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0)),
+        flops: elementCount(shape) * (1 + size(expression)),
       },
-      workgroups: grid(layout === 'narrow' ? Math.ceil(rows / lanes) : rows),
-      label: `reduce ${kind}`,
-      bytes: 4 * (rows + tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0)),
-      flops: elementCount(shape) * (1 + size(expression)),
-    });
+    );
   },
 });
 
@@ -97,6 +111,10 @@ export const reduceOperation = defineOperation<ReduceAttributes>({
  * @returns `[...]`, or `[..., 1]`, of the same dtype.
  * @throws ShapeError or DTypeError for an operand that does not fit.
  */
-export function reduce(x: Tensor, kind: ReduceKind, { keepDims = false }: { readonly keepDims?: boolean } = {}): Tensor {
+export function reduce(
+  x: Tensor,
+  kind: ReduceKind,
+  { keepDims = false }: { readonly keepDims?: boolean } = {},
+): Tensor {
   return x.graph.apply(reduceOperation, [x], { kind, keepDims, expression: input(0, x.dtype) })[0]!;
 }

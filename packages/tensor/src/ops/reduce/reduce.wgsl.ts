@@ -104,7 +104,10 @@ ${activationWgsl}
 ${extremesWgsl}
 fn value(i: u32) -> ${output} {
 ${inputs.map((_, k) => `  let x${k} = ${inputNames[k]}[${offsetWgsl(c.shape, c.strides[k]!)}];`).join('\n')}
-  return ${wgsl(c.expression, inputs.map((_, k) => `x${k}`))};
+  return ${wgsl(
+    c.expression,
+    inputs.map((_, k) => `x${k}`),
+  )};
 }
 ${reduceLayouts[layout](c, { start: start(output), finish: finish(rowWidth(c.shape)) })}`;
     },

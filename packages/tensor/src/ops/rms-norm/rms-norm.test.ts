@@ -32,12 +32,13 @@ describe('rmsNorm', () => {
   }
 
   it('is carried by epsilon where a row is zero', async () => {
+    const zeros = Array.from({ length: 8 }, () => 0);
     const { outputs } = await hold(device, {
-      inputs: { x: { shape: [1, 8], data: new Array(8).fill(0) } },
+      inputs: { x: { shape: [1, 8], data: zeros } },
       body: ({ x }) => ({ y: rmsNorm(x, undefined, { epsilon: 1e-6 }) }),
       tolerance: 0,
     });
-    expect([...outputs.y!]).toEqual(new Array(8).fill(0));
+    expect([...outputs.y!]).toEqual(zeros);
   });
 
   it('gives a row the same bits in any company', async () => {
@@ -52,18 +53,20 @@ describe('rmsNorm', () => {
   });
 
   it.each([
-    ['a scalar', ShapeError, [], 'f32', 4, 1e-6],
-    ['another width', ShapeError, [2, 5], 'f32', 4, 1e-6],
-    ['integers', DTypeError, [2, 4], 'u32', 4, 1e-6],
-    ['a negative epsilon', ArgumentError, [2, 4], 'f32', 4, -1],
-    ['no epsilon', ArgumentError, [2, 4], 'f32', 4, NaN],
-  ] as const)('refuses %s', (_, error, shape, dtype, width, epsilon) => {
+    ['a scalar', ShapeError, { shape: [], dtype: 'f32', width: 4, epsilon: 1e-6 }],
+    ['another width', ShapeError, { shape: [2, 5], dtype: 'f32', width: 4, epsilon: 1e-6 }],
+    ['integers', DTypeError, { shape: [2, 4], dtype: 'u32', width: 4, epsilon: 1e-6 }],
+    ['a negative epsilon', ArgumentError, { shape: [2, 4], dtype: 'f32', width: 4, epsilon: -1 }],
+    ['no epsilon', ArgumentError, { shape: [2, 4], dtype: 'f32', width: 4, epsilon: NaN }],
+  ] as const)('refuses %s', (_, error, { shape, dtype, width, epsilon }) => {
     const { weight } = vector(width);
     expect(() => trace((graph) => void rmsNorm(graph.input('x', shape, dtype), weight, { epsilon }))).toThrow(error);
   });
 
   it('refuses a weight that is not in f32', () => {
     const weight = new Weight({ name: 'norm.weight', shape: [4], format: 'bf16' });
-    expect(() => trace((graph) => void rmsNorm(graph.input('x', [2, 4]), weight, { epsilon: 1e-6 }))).toThrow(DTypeError);
+    expect(() => trace((graph) => void rmsNorm(graph.input('x', [2, 4]), weight, { epsilon: 1e-6 }))).toThrow(
+      DTypeError,
+    );
   });
 });

@@ -73,7 +73,11 @@ export const rmsNormOperation = defineOperation<RmsNormAttributes>({
  * @returns `[..., D]` f32.
  * @throws ShapeError, DTypeError or ArgumentError for operands that do not fit.
  */
-export function rmsNorm(x: Tensor, weight: Weight | undefined, options: { readonly epsilon: number; readonly offset?: 0 | 1 }): Tensor {
+export function rmsNorm(
+  x: Tensor,
+  weight: Weight | undefined,
+  options: { readonly epsilon: number; readonly offset?: 0 | 1 },
+): Tensor {
   const { epsilon, offset = 0 } = options;
   return x.graph.apply(rmsNormOperation, weight ? [x, weight] : [x], { epsilon, offset })[0]!;
 }

@@ -40,13 +40,13 @@ describe('slice', () => {
   });
 
   it.each([
-    ['a scalar', ShapeError, [], 0, [0, 1]],
-    ['an axis that is not there', ArgumentError, [3, 4], 2, [0, 1]],
-    ['an axis before the first', ArgumentError, [3, 4], -3, [0, 1]],
-    ['an empty range', ArgumentError, [3, 4], 1, [2, 2]],
-    ['a range past the end', ArgumentError, [3, 4], 1, [2, 5]],
-    ['a fraction', ArgumentError, [3, 4], 1, [0.5, 2]],
-  ] as const)('refuses %s', (_, error, shape, axis, range) => {
+    ['a scalar', ShapeError, { shape: [], axis: 0, range: [0, 1] }],
+    ['an axis that is not there', ArgumentError, { shape: [3, 4], axis: 2, range: [0, 1] }],
+    ['an axis before the first', ArgumentError, { shape: [3, 4], axis: -3, range: [0, 1] }],
+    ['an empty range', ArgumentError, { shape: [3, 4], axis: 1, range: [2, 2] }],
+    ['a range past the end', ArgumentError, { shape: [3, 4], axis: 1, range: [2, 5] }],
+    ['a fraction', ArgumentError, { shape: [3, 4], axis: 1, range: [0.5, 2] }],
+  ] as const)('refuses %s', (_, error, { shape, axis, range }) => {
     expect(() => trace((graph) => void slice(graph.input('x', shape), axis, range))).toThrow(error);
   });
 });

@@ -30,7 +30,7 @@ describe('softmax', () => {
 
   it('is uniform where everything is masked', async () => {
     const { outputs } = await hold(device, {
-      inputs: { x: { shape: [1, 4], data: new Array(4).fill(-Infinity) } },
+      inputs: { x: { shape: [1, 4], data: Array.from({ length: 4 }, () => -Infinity) } },
       body: ({ x }) => ({ y: softmax(x) }),
       tolerance: 0,
     });

@@ -47,17 +47,21 @@ describe('topK', () => {
   });
 
   it('gives a row the same result in any company', async () => {
-    await holdRowsInvariant(device, { rows: { x: { shape: [257] } }, body: ({ x }) => ({ ...topK(x, 8) }), tolerance: 0 });
+    await holdRowsInvariant(device, {
+      rows: { x: { shape: [257] } },
+      body: ({ x }) => ({ ...topK(x, 8) }),
+      tolerance: 0,
+    });
   });
 
   it.each([
-    ['a scalar', ShapeError, [], 'f32', 1],
-    ['integers', DTypeError, [2, 4], 'u32', 1],
-    ['a k of 0', ArgumentError, [2, 4], 'f32', 0],
-    ['a k past the row', ArgumentError, [2, 4], 'f32', 5],
-    ['a k past 128', ArgumentError, [2, 400], 'f32', 129],
-    ['a fraction', ArgumentError, [2, 4], 'f32', 1.5],
-  ] as const)('refuses %s', (_, error, shape, dtype, k) => {
+    ['a scalar', ShapeError, { shape: [], dtype: 'f32', k: 1 }],
+    ['integers', DTypeError, { shape: [2, 4], dtype: 'u32', k: 1 }],
+    ['a k of 0', ArgumentError, { shape: [2, 4], dtype: 'f32', k: 0 }],
+    ['a k past the row', ArgumentError, { shape: [2, 4], dtype: 'f32', k: 5 }],
+    ['a k past 128', ArgumentError, { shape: [2, 400], dtype: 'f32', k: 129 }],
+    ['a fraction', ArgumentError, { shape: [2, 4], dtype: 'f32', k: 1.5 }],
+  ] as const)('refuses %s', (_, error, { shape, dtype, k }) => {
     expect(() => trace((graph) => void topK(graph.input('x', shape, dtype), k))).toThrow(error);
   });
 });

@@ -86,7 +86,8 @@ fn selectInto(lane: u32, length: u32) {
   workgroupBarrier();
 }`;
 
-const entryOfRow = 'var<private> first: u32;\nvar<private> rowBegin: u32;\nfn entry(i: u32) -> vec2<u32> { return vec2<u32>(orderKey(x[rowBegin + first + i]), first + i); }';
+const entryOfRow =
+  'var<private> first: u32;\nvar<private> rowBegin: u32;\nfn entry(i: u32) -> vec2<u32> { return vec2<u32>(orderKey(x[rowBegin + first + i]), first + i); }';
 const entryOfParts = 'var<private> partsBegin: u32;\nfn entry(i: u32) -> vec2<u32> { return parts[partsBegin + i]; }';
 
 const head = (lanes: number) => /* wgsl */ `

@@ -54,13 +54,22 @@ describe('writeRows', () => {
     ['slots for other rows', ShapeError, { rows: [2, 3], slots: { shape: [3], dtype: 'u32' }, count }],
     ['slots that are no vector', ShapeError, { rows: [2, 3], slots: { shape: [2, 1], dtype: 'u32' }, count }],
     ['signed slots', DTypeError, { rows: [2, 3], slots: { shape: [2], dtype: 'i32' }, count }],
-    ['a count of another shape', ShapeError, { rows: [2, 3], slots: { shape: [2], dtype: 'u32' }, count: { ...count, shape: [] } }],
-    ['a float count', DTypeError, { rows: [2, 3], slots: { shape: [2], dtype: 'u32' }, count: { ...count, dtype: 'f32' } }],
+    [
+      'a count of another shape',
+      ShapeError,
+      { rows: [2, 3], slots: { shape: [2], dtype: 'u32' }, count: { ...count, shape: [] } },
+    ],
+    [
+      'a float count',
+      DTypeError,
+      { rows: [2, 3], slots: { shape: [2], dtype: 'u32' }, count: { ...count, dtype: 'f32' } },
+    ],
   ] as const)('refuses %s', (_, error, given) => {
     const state = new State({ name: 'keys', shape: [8, 3], dtype: 'f32' });
     const packed = new State({ name: 'packed keys', shape: [8, 2], dtype: 'u32' });
     for (const write of [
-      (rows: Parameters<typeof writeRows>[1], options: Parameters<typeof writeRows>[2]) => writeRows(state, rows, options),
+      (rows: Parameters<typeof writeRows>[1], options: Parameters<typeof writeRows>[2]) =>
+        writeRows(state, rows, options),
       (rows: Parameters<typeof writeRows>[1], options: Parameters<typeof writeRows>[2]) =>
         writeRowsPacked(packed, rows.graph.input('wide', [given.rows[0], given.rows[1] === 4 ? 5 : 3]), options),
     ]) {
@@ -105,7 +114,24 @@ describe('writeRowsPacked', () => {
 
   it('rounds to even, keeps subnormals, clamps what is too large and shows what is no number', async () => {
     const state = new State({ name: 'keys', shape: [1, 8], dtype: 'u32' });
-    const data = [0, -0, 1, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 65_519, 1e9, -1e9, 2 ** -24, 2 ** -25, 3 * 2 ** -26, 2 ** -14, NaN, Infinity, -Infinity, 1e-30];
+    const data = [
+      0,
+      -0,
+      1,
+      1 + 2 ** -11,
+      1 + 3 * 2 ** -11,
+      65_519,
+      1e9,
+      -1e9,
+      2 ** -24,
+      2 ** -25,
+      3 * 2 ** -26,
+      2 ** -14,
+      NaN,
+      Infinity,
+      -Infinity,
+      1e-30,
+    ];
     const { states } = await hold(device, {
       inputs: { rows: { shape: [1, 16], data }, slots: { shape: [1], dtype: 'u32', data: [0] } },
       body: (x) => writeRowsPacked(state, x.rows, { slots: x.slots }),

@@ -56,7 +56,9 @@ export const writeRowsOperation = defineOperation({
   reference(operands) {
     const [state, rows] = operands as readonly [NdArray, NdArray];
     const width = widthOf(state);
-    eachWritten(operands, (row, slot) => state.data.set(rows.data.subarray(row * width, (row + 1) * width), slot * width));
+    eachWritten(operands, (row, slot) =>
+      state.data.set(rows.data.subarray(row * width, (row + 1) * width), slot * width),
+    );
     return [];
   },
   lower(lowering, { operands }) {
@@ -72,7 +74,11 @@ export const writeRowsOperation = defineOperation({
       label: `write ${state.name}`,
       bytes: 8 * elementCount(rows.shape),
     };
-    if (used) lowering.dispatch(writeRowsKernels[words].counted, { ...request, bindings: { ...bindings, used: lowering.tensor(used) } });
+    if (used)
+      lowering.dispatch(writeRowsKernels[words].counted, {
+        ...request,
+        bindings: { ...bindings, used: lowering.tensor(used) },
+      });
     else lowering.dispatch(writeRowsKernels[words].all, { ...request, bindings });
   },
 });
@@ -111,7 +117,11 @@ export const writeRowsPackedOperation = defineOperation({
       label: `write ${state.name}`,
       bytes: 4 * (elementCount(rows.shape) + count),
     };
-    if (used) lowering.dispatch(writeRowsPackedKernels.counted, { ...request, bindings: { ...bindings, used: lowering.tensor(used) } });
+    if (used)
+      lowering.dispatch(writeRowsPackedKernels.counted, {
+        ...request,
+        bindings: { ...bindings, used: lowering.tensor(used) },
+      });
     else lowering.dispatch(writeRowsPackedKernels.all, { ...request, bindings });
   },
 });

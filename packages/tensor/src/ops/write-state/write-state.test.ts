@@ -25,12 +25,12 @@ describe('writeState', () => {
   });
 
   it.each([
-    ['another dtype', DTypeError, [4], 'f32', 0],
-    ['a value that passes the end', ArgumentError, [4], 'u32', 7],
-    ['a value larger than the state', ArgumentError, [11], 'u32', 0],
-    ['a negative offset', ArgumentError, [4], 'u32', -1],
-    ['no elements', ArgumentError, [0], 'u32', 0],
-  ] as const)('refuses %s', (_, error, shape, dtype, offset) => {
+    ['another dtype', DTypeError, { shape: [4], dtype: 'f32', offset: 0 }],
+    ['a value that passes the end', ArgumentError, { shape: [4], dtype: 'u32', offset: 7 }],
+    ['a value larger than the state', ArgumentError, { shape: [11], dtype: 'u32', offset: 0 }],
+    ['a negative offset', ArgumentError, { shape: [4], dtype: 'u32', offset: -1 }],
+    ['no elements', ArgumentError, { shape: [0], dtype: 'u32', offset: 0 }],
+  ] as const)('refuses %s', (_, error, { shape, dtype, offset }) => {
     const state = new State({ name: 'ring', shape: [10], dtype: 'u32' });
     expect(() => trace((graph) => writeState(state, graph.input('x', shape, dtype), offset))).toThrow(error);
   });

@@ -13,7 +13,10 @@ export const writeStateOperation = defineOperation<{ readonly offset: number }>(
     const [state, value] = operands as readonly [State, Tensor];
     const room = elementCount(state.shape) - elementCount(value.shape);
     expectDType(`writeState of "${state.name}": value`, value, [state.dtype]);
-    expectInteger(`writeState of "${state.name}": value's elements`, elementCount(value.shape), [1, elementCount(state.shape)]);
+    expectInteger(`writeState of "${state.name}": value's elements`, elementCount(value.shape), [
+      1,
+      elementCount(state.shape),
+    ]);
     expectInteger(`writeState of "${state.name}": offset`, offset, [0, room]);
     return [];
   },
