@@ -61,7 +61,8 @@ CASES = {
                                                       original_max_position_embeddings=16)},
     # Windows.
     "mistral-full": {**MISTRAL, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 20},
-    "mistral-window-1": {**MISTRAL, "sliding_window": 1},
+    # With a window of 1 the cache of transformers keeps everything, and its decode path contradicts its full pass.
+    "mistral-window-2": {**MISTRAL, "sliding_window": 2},
     "mistral-window-7": {**MISTRAL, "sliding_window": 7, "num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 14,
                          "tie_word_embeddings": True},
     "mistral-window-79": {**MISTRAL, "sliding_window": 79, "num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 6,
@@ -80,6 +81,10 @@ CASES = {
                           "num_attention_heads": 6, "num_key_value_heads": 1,
                           "layer_types": ["full_attention", "sliding_attention"]},
     "qwen3-theta": {**QWEN3, "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}},
+    # Activations other than silu.
+    "llama-gelu": {**LLAMA, "hidden_act": "gelu"},
+    "mistral-relu": {**MISTRAL, "hidden_act": "relu"},
+    "qwen3-gelu-tanh": {**QWEN3, "hidden_act": "gelu_pytorch_tanh"},
     # The spelling of transformers 4: rope_theta and rope_scaling at the top.
     "llama-older-config": {**LLAMA, "older": True, **rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                                                           original_max_position_embeddings=32)},

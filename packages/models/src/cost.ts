@@ -1,0 +1,63 @@
+/** What a decoder costs, from its configuration alone: the floors that measured times are compared with. */
+import { weightBytes as bytesOf, type WeightFormat } from '@forerun/tensor';
+import type { DecoderConfig } from './config/decoder-config.ts';
+
+/** Matrices `[N, K]` that every row of a forward pass is multiplied with, of all layers. */
+function layerMatrices(c: DecoderConfig): readonly (readonly [outputs: number, inputs: number])[] {
+  const { hiddenSize: D, intermediateSize: F, numAttentionHeads: H, numKeyValueHeads: K, headDim: E } = c;
+  const perLayer = [
+    [(H + 2 * K) * E, D],
+    [D, H * E],
+    [2 * F, D],
+    [D, F],
+  ] as const;
+  return Array.from({ length: c.numHiddenLayers }, () => perLayer).flat();
+}
+
+function bytes(format: WeightFormat, [rows, width]: readonly [number, number]): number {
+  const { codes, scales } = bytesOf(format, rows, width);
+  return codes + scales;
+}
+
+/**
+ * Bytes of all matrices in one format, a tied embedding once. Vectors (norms, biases), some thousandths of it, are left out.
+ */
+export function weightBytes(c: DecoderConfig, format: WeightFormat): number {
+  const table = bytes(format, [c.vocabSize, c.hiddenSize]);
+  return decodeWeightBytes(c, format) + (c.tieWordEmbeddings ? 0 : table);
+}
+
+/** Bytes of weights that one decode step reads, however many rows it has: all matrices but an untied embedding. */
+export function decodeWeightBytes(c: DecoderConfig, format: WeightFormat): number {
+  const layers = layerMatrices(c).reduce((sum, shape) => sum + bytes(format, shape), 0);
+  return layers + bytes(format, [c.vocabSize, c.hiddenSize]);
+}
+
+/** Tokens that a layer looks back on, of a context of `contextTokens`. */
+function seenTokens(c: DecoderConfig, layer: number, contextTokens: number): number {
+  return Math.min(contextTokens, c.slidingWindows[layer] ?? contextTokens);
+}
+
+/**
+ * Floating-point operations of one token at a context of `contextTokens` (itself included): `2 N K` for each matrix, and
+ * `4 H E s` in each layer for attention over the s tokens that it sees. Norms, rope and activations are left out.
+ */
+export function decodeFlops(c: DecoderConfig, contextTokens: number): number {
+  const matrices = [...layerMatrices(c), [c.vocabSize, c.hiddenSize] as const];
+  const multiplied = matrices.reduce((sum, [rows, width]) => sum + 2 * rows * width, 0);
+  return c.slidingWindows.reduce<number>(
+    (sum, _, layer) => sum + 4 * c.numAttentionHeads * c.headDim * seenTokens(c, layer, contextTokens),
+    multiplied,
+  );
+}
+
+/** Bytes of keys and values that a cache of `capacityTokens` holds, 4 (f32) or 2 (f16) an element; windows do not shrink it. */
+export function cacheBytes(c: DecoderConfig, capacityTokens: number, cache: 'f32' | 'f16' = 'f32'): number {
+  return c.numHiddenLayers * 2 * capacityTokens * c.numKeyValueHeads * c.headDim * (cache === 'f32' ? 4 : 2);
+}
+
+/** Bytes of keys and values that one decode step at a context of `contextTokens` reads. */
+export function cacheReadBytes(c: DecoderConfig, contextTokens: number, cache: 'f32' | 'f16' = 'f32'): number {
+  const tokens = c.slidingWindows.reduce<number>((sum, _, layer) => sum + seenTokens(c, layer, contextTokens), 0);
+  return tokens * 2 * c.numKeyValueHeads * c.headDim * (cache === 'f32' ? 4 : 2);
+}

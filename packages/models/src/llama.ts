@@ -1,0 +1,96 @@
+/**
+ * Llama 1 to 3: pre-norm blocks; attention with grouped queries and rotary positions; gated mlp. Biases where the config asks for them.
+ *
+ * Source: https://arxiv.org/abs/2407.21783. Fields of the config and names of weights are those of the checkpoints.
+ */
+import type { Attention, AttentionState } from '@forerun/attention';
+import type { Weights } from '@forerun/checkpoints';
+import type { Decoder } from '@forerun/contracts';
+import { type DecoderConfig, decoderConfig, headsByLayer } from './config/decoder-config.ts';
+import { type ConfigJson, ConfigFields } from './config/fields.ts';
+import { decoderStack, outputHead } from './decoder.ts';
+import { gatedMlp } from './layers/gated-mlp.ts';
+import type { Layer, SequenceLayer } from './layers/layer.ts';
+import { linear } from './layers/linear.ts';
+import { rmsNorm } from './layers/rms-norm.ts';
+import { rotary } from './layers/rotary.ts';
+
+/** Configuration of a Llama decoder. */
+export interface LlamaConfig extends DecoderConfig {
+  /** Whether the four projections of attention have biases. */
+  readonly attentionBias: boolean;
+  /** Whether the three projections of the mlp have biases. */
+  readonly mlpBias: boolean;
+}
+
+/**
+ * Reads the config.json of a Llama checkpoint.
+ *
+ * @throws ModelConfigError for a field that is missing or malformed; UnsupportedModelError for one that asks for something else;
+ *   RopeConfigError for rope settings that are unknown or incomplete.
+ */
+export function llamaConfig(json: ConfigJson): LlamaConfig {
+  const fields = new ConfigFields(json);
+  const config = decoderConfig(fields, 'llama', {
+    implemented: ['attention_bias', 'mlp_bias'],
+  });
+  return {
+    ...config,
+    slidingWindows: Array.from({ length: config.numHiddenLayers }, () => undefined),
+    attentionBias: fields.boolean('attention_bias', false),
+    mlpBias: fields.boolean('mlp_bias', false),
+  };
+}
+
+function attention(c: LlamaConfig, w: Weights, layer: number): SequenceLayer<AttentionState> {
+  const { hiddenSize: D, numAttentionHeads: H, numKeyValueHeads: K, headDim: E, attentionBias: bias } = c;
+  const qProj = linear(w.at('q_proj'), [H * E, D], { bias });
+  const kProj = linear(w.at('k_proj'), [K * E, D], { bias });
+  const vProj = linear(w.at('v_proj'), [K * E, D], { bias });
+  const oProj = linear(w.at('o_proj'), [D, H * E], { bias });
+  const turn = rotary(c.rope);
+
+  return (x, rows, state) => {
+    const M = x.shape[0]!;
+    const q = turn(qProj(x).reshape([M, H, E]), rows);
+    const k = turn(kProj(x).reshape([M, K, E]), rows);
+    const v = vProj(x).reshape([M, K, E]);
+    return oProj(state.attend(layer, { q, k, v }, rows).reshape([M, H * E]));
+  };
+}
+
+function mlp(c: LlamaConfig, w: Weights): Layer {
+  return gatedMlp(w, [c.hiddenSize, c.intermediateSize], { act: c.hiddenAct, bias: c.mlpBias });
+}
+
+function block(c: LlamaConfig, w: Weights, layer: number): SequenceLayer<AttentionState> {
+  const inputLayernorm = rmsNorm(w.at('input_layernorm'), c.hiddenSize, c.rmsNormEps);
+  const selfAttn = attention(c, w.at('self_attn'), layer);
+  const postAttentionLayernorm = rmsNorm(w.at('post_attention_layernorm'), c.hiddenSize, c.rmsNormEps);
+  const feedForward = mlp(c, w.at('mlp'));
+
+  return (x, rows, state) => {
+    const h = x.add(selfAttn(inputLayernorm(x), rows, state));
+    return h.add(feedForward(postAttentionLayernorm(h)));
+  };
+}
+
+/**
+ * A Llama decoder over the weights at and below `w`.
+ *
+ * @param attend - Makes what attention keeps of one conversation.
+ * @throws ShapeError or DTypeError for a weight that does not fit the config. Missing and unread names are errors of `w.finish()`.
+ */
+export function llama(c: LlamaConfig, w: Weights, attend: Attention): Decoder {
+  const { vocabSize: V, hiddenSize: D } = c;
+  const model = w.at('model');
+  const embedTokens = model.at('embed_tokens').tensor('weight', [V, D]);
+  return decoderStack({
+    config: c,
+    embedTokens,
+    blocks: Array.from({ length: c.numHiddenLayers }, (_, layer) => block(c, model.at('layers').at(layer), layer)),
+    norm: rmsNorm(model.at('norm'), D, c.rmsNormEps),
+    lmHead: outputHead(w, [V, D], c.tieWordEmbeddings ? embedTokens : undefined),
+    memory: (capacityTokens, options) => attend(headsByLayer(c), capacityTokens, options),
+  });
+}

@@ -1,0 +1,98 @@
+/**
+ * Qwen 3: pre-norm blocks; attention with grouped queries, queries and keys normalised head by head, rotary positions; gated mlp. Upper
+ * layers may slide.
+ *
+ * Source: https://arxiv.org/abs/2505.09388. Fields of the config and names of weights are those of the checkpoints.
+ */
+import type { Attention, AttentionState } from '@forerun/attention';
+import type { Weights } from '@forerun/checkpoints';
+import type { Decoder } from '@forerun/contracts';
+import { type DecoderConfig, decoderConfig, headsByLayer } from './config/decoder-config.ts';
+import { type ConfigJson, ConfigFields } from './config/fields.ts';
+import { windowsByLayer } from './config/layer-types.ts';
+import { decoderStack, outputHead } from './decoder.ts';
+import { gatedMlp } from './layers/gated-mlp.ts';
+import type { Layer, SequenceLayer } from './layers/layer.ts';
+import { linear } from './layers/linear.ts';
+import { rmsNorm } from './layers/rms-norm.ts';
+import { rotary } from './layers/rotary.ts';
+
+/** Configuration of a Qwen 3 decoder. */
+export interface Qwen3Config extends DecoderConfig {
+  /** Whether the four projections of attention have biases. */
+  readonly attentionBias: boolean;
+}
+
+/**
+ * Reads the config.json of a Qwen 3 checkpoint.
+ *
+ * @throws ModelConfigError for a field that is missing or malformed; UnsupportedModelError for one that asks for something else;
+ *   RopeConfigError for rope settings that are unknown or incomplete.
+ */
+export function qwen3Config(json: ConfigJson): Qwen3Config {
+  const fields = new ConfigFields(json);
+  const config = decoderConfig(fields, 'qwen3', {
+    headDim: 128,
+    implemented: ['attention_bias', 'sliding_window', 'use_sliding_window'],
+  });
+  return {
+    ...config,
+    slidingWindows: windowsByLayer(fields, config.numHiddenLayers),
+    attentionBias: fields.boolean('attention_bias', false),
+  };
+}
+
+function attention(c: Qwen3Config, w: Weights, layer: number): SequenceLayer<AttentionState> {
+  const { hiddenSize: D, numAttentionHeads: H, numKeyValueHeads: K, headDim: E, attentionBias: bias } = c;
+  const qProj = linear(w.at('q_proj'), [H * E, D], { bias });
+  const kProj = linear(w.at('k_proj'), [K * E, D], { bias });
+  const vProj = linear(w.at('v_proj'), [K * E, D], { bias });
+  const oProj = linear(w.at('o_proj'), [D, H * E], { bias });
+  const qNorm = rmsNorm(w.at('q_norm'), E, c.rmsNormEps);
+  const kNorm = rmsNorm(w.at('k_norm'), E, c.rmsNormEps);
+  const turn = rotary(c.rope);
+
+  return (x, rows, state) => {
+    const M = x.shape[0]!;
+    const q = turn(qNorm(qProj(x).reshape([M, H, E])), rows);
+    const k = turn(kNorm(kProj(x).reshape([M, K, E])), rows);
+    const v = vProj(x).reshape([M, K, E]);
+    return oProj(state.attend(layer, { q, k, v }, rows).reshape([M, H * E]));
+  };
+}
+
+function mlp(c: Qwen3Config, w: Weights): Layer {
+  return gatedMlp(w, [c.hiddenSize, c.intermediateSize], { act: c.hiddenAct });
+}
+
+function block(c: Qwen3Config, w: Weights, layer: number): SequenceLayer<AttentionState> {
+  const inputLayernorm = rmsNorm(w.at('input_layernorm'), c.hiddenSize, c.rmsNormEps);
+  const selfAttn = attention(c, w.at('self_attn'), layer);
+  const postAttentionLayernorm = rmsNorm(w.at('post_attention_layernorm'), c.hiddenSize, c.rmsNormEps);
+  const feedForward = mlp(c, w.at('mlp'));
+
+  return (x, rows, state) => {
+    const h = x.add(selfAttn(inputLayernorm(x), rows, state));
+    return h.add(feedForward(postAttentionLayernorm(h)));
+  };
+}
+
+/**
+ * A Qwen 3 decoder over the weights at and below `w`.
+ *
+ * @param attend - Makes what attention keeps of one conversation.
+ * @throws ShapeError or DTypeError for a weight that does not fit the config. Missing and unread names are errors of `w.finish()`.
+ */
+export function qwen3(c: Qwen3Config, w: Weights, attend: Attention): Decoder {
+  const { vocabSize: V, hiddenSize: D } = c;
+  const model = w.at('model');
+  const embedTokens = model.at('embed_tokens').tensor('weight', [V, D]);
+  return decoderStack({
+    config: c,
+    embedTokens,
+    blocks: Array.from({ length: c.numHiddenLayers }, (_, layer) => block(c, model.at('layers').at(layer), layer)),
+    norm: rmsNorm(model.at('norm'), D, c.rmsNormEps),
+    lmHead: outputHead(w, [V, D], c.tieWordEmbeddings ? embedTokens : undefined),
+    memory: (capacityTokens, options) => attend(headsByLayer(c), capacityTokens, options),
+  });
+}
