@@ -11,6 +11,7 @@ import { Program } from '../run/program.ts';
 import { WeightStore } from '../run/weight-store.ts';
 import { liveNodes } from './canonicalise.ts';
 import { fuse } from './fuse.ts';
+import type { PlannedDispatch } from './lower.ts';
 import { lower } from './lower.ts';
 import { planMemory } from './plan.ts';
 import { packProgramUniforms } from './uniforms.ts';
@@ -26,6 +27,17 @@ export interface CompileOptions {
   readonly guard?: { readonly state: State; readonly word: number };
   /** Leave the graph as it was traced; for tests that compare. */
   readonly fusion?: boolean;
+}
+
+/** The guard as a dispatch checks it: through its own binding if it writes the guarding state. */
+function guardFor({ kernel, bindings }: PlannedDispatch, guard: Guard, options: CompileOptions): Guard {
+  const through = Object.entries(bindings).find(
+    ([name, { source }]) =>
+      source.kind === 'state' &&
+      source.state === options.guard!.state &&
+      ['write', 'read-write'].includes(kernel.bindings[name]?.access ?? ''),
+  );
+  return through ? { ...guard, through: through[0] } : guard;
 }
 
 /** Compiles a traced graph for a device. Pipelines are made asynchronously; equal kernels are shared with all other programs. */
@@ -48,7 +60,7 @@ export async function compile(graph: Graph, options: CompileOptions): Promise<Pr
   const dispatches = await Promise.all(
     lowered.dispatches.map(async (dispatch, index): Promise<CompiledDispatch> => ({
       ...dispatch,
-      pipeline: await device.pipelines.get(dispatch.kernel, dispatch.constants, guard),
+      pipeline: await device.pipelines.get(dispatch.kernel, dispatch.constants, guard && guardFor(dispatch, guard, options)),
       uniformOffset: offsets[index],
     })),
   );

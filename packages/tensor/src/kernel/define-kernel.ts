@@ -72,6 +72,8 @@ export interface Guard {
   readonly words: number;
   /** Index of the word. */
   readonly word: number;
+  /** The kernel's own binding of the guarding buffer, where it writes it: a buffer that is written cannot be bound as uniform too. */
+  readonly through?: string;
 }
 
 /** What a pipeline is made from. */
@@ -110,11 +112,11 @@ export function shaderSource(kernel: AnyKernel, constants: object, guard?: Guard
   }
   let body = kernel.wgsl(constants as never);
   if (guard) {
-    bind(guardName, 'uniform', `array<vec4<u32>, ${guard.words / 4}>`);
+    if (!guard.through) bind(guardName, 'uniform', `array<vec4<u32>, ${guard.words / 4}>`);
     const entry = body.search(/fn\s+main\s*\(/);
     const open = body.indexOf('{', entry);
-    const lane = 'xyzw'[guard.word % 4];
-    body = `${body.slice(0, open + 1)} if (${guardName}[${guard.word >> 2}].${lane} != 0u) { return; }${body.slice(open + 1)}`;
+    const word = guard.through ? `${guard.through}[${guard.word}]` : `${guardName}[${guard.word >> 2}].${'xyzw'[guard.word % 4]}`;
+    body = `${body.slice(0, open + 1)} if (${word} != 0u) { return; }${body.slice(open + 1)}`;
   }
   const enables = kernel.features.map((feature) => `enable ${feature === 'shader-f16' ? 'f16' : 'subgroups'};\n`);
   return { code: `${enables.join('')}${lines.join('\n')}\n${body}`, layout };
