@@ -67,6 +67,7 @@ export type { SourceDType } from './ops/convert-weight/convert-weight.wgsl.ts';
 export { linear } from './ops/linear/linear.ts';
 export { embedding } from './ops/embedding/embedding.ts';
 export { gather, gatherRows } from './ops/gather/gather.ts';
+export { scatterRows } from './ops/scatter/scatter.ts';
 export { slice } from './ops/slice/slice.ts';
 export { concat } from './ops/concat/concat.ts';
 export { readState } from './ops/state-slice/state-slice.ts';
