@@ -21,30 +21,56 @@ export function startWords(
 /** Tokens in the cache of a measured round. */
 const measuredLength = 64;
 
-/** Best of two timed submits of `program`, in ms of wall time per run. */
-export async function timeProgram(
-  engine: Engine,
-  program: Program,
-  options: { states: StateBuffers; words: Uint32Array<ArrayBuffer>; runs: number },
-): Promise<number> {
-  let best = Infinity;
-  for (let trial = 0; trial < 3; trial++) {
-    options.states.write(engine.loop.loop, options.words);
-    await engine.device.idle();
+/** How long a run of a program takes. */
+export interface RunTime {
+  /** Wall time of a run when `runs` are submitted together, in ms. */
+  readonly wallMs: number;
+  /** Time that the GPU spent in it, in ms; undefined where the device has no timestamps. */
+  readonly gpuMs: number | undefined;
+  /** Time that the host took to encode and submit a run, in ms. */
+  readonly encodeMs: number;
+}
+
+/** How a program is timed. */
+export interface TimingOptions {
+  readonly states: StateBuffers;
+  /** Loop state that every trial starts from. */
+  readonly words: Uint32Array<ArrayBuffer>;
+  /** Runs of a submit. */
+  readonly runs: number;
+  /** Timed submits after the first, which pays for bind groups and first use of pipelines. */
+  readonly trials?: number;
+  /** Context bound of the runs, in tokens. */
+  readonly bound?: number;
+}
+
+/** Times submits of `runs` runs each and returns the best of every figure. */
+export async function timeProgram(engine: Engine, program: Program, options: TimingOptions): Promise<RunTime> {
+  const { device } = engine;
+  const { states, words, runs, trials = 2, bound = Math.min(engine.capacityTokens, 256) } = options;
+  const timed = device.has('timestamp-query');
+  let best: RunTime | undefined;
+  for (let trial = 0; trial <= trials; trial++) {
+    states.write(engine.loop.loop, words);
+    await device.idle();
     const start = performance.now();
-    const commands = new Commands(engine.device);
-    for (let run = 0; run < options.runs; run++) {
-      commands.run(program, {
-        states: options.states,
-        bound: engine.capacityTokens < 256 ? engine.capacityTokens : 256,
-      });
-    }
+    const commands = new Commands(device, { timed });
+    for (let run = 0; run < runs; run++) commands.run(program, { states, bound });
+    const gpu = timed ? commands.gpuMs() : Promise.resolve(undefined);
     commands.submit();
-    await engine.device.idle();
-    // The first trial also pays for bind groups and first use of the pipelines.
-    if (trial > 0) best = Math.min(best, (performance.now() - start) / options.runs);
+    const encodeMs = (performance.now() - start) / runs;
+    await device.idle();
+    const wallMs = (performance.now() - start) / runs;
+    const total = await gpu;
+    if (trial === 0) continue;
+    const gpuMs = total === undefined ? undefined : total / runs;
+    best = {
+      wallMs: Math.min(wallMs, best?.wallMs ?? Infinity),
+      gpuMs: gpuMs === undefined ? undefined : Math.min(gpuMs, best?.gpuMs ?? Infinity),
+      encodeMs: Math.min(encodeMs, best?.encodeMs ?? Infinity),
+    };
   }
-  return best;
+  return best!;
 }
 
 /** Milliseconds of a round, on a conversation made for it. */
@@ -53,11 +79,12 @@ export async function measureRound(engine: Engine, speculation: Speculation, pro
   try {
     const length = Math.min(measuredLength, Math.floor(engine.capacityTokens / 2));
     states.write(engine.loop.sampling.settings, settingsWords(greedySettings));
-    return await timeProgram(engine, program, {
+    const { wallMs } = await timeProgram(engine, program, {
       states,
       words: startWords({ length, budget: 2 ** 31, promptLength: length }),
       runs: engine.device.adapter.kind === 'hardware' ? 4 : 1,
     });
+    return wallMs;
   } finally {
     states.destroy();
   }

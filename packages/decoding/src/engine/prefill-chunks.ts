@@ -17,7 +17,7 @@ export async function choosePrefillChunks(engine: Engine): Promise<readonly numb
     const states = plain.allocate();
     try {
       const words = startWords({ length: 0, prefillEnd: Math.min(chunk, engine.capacityTokens - 1) });
-      return await timeProgram(engine, await plain.prefill(chunk), { states, words, runs: 1 });
+      return (await timeProgram(engine, await plain.prefill(chunk), { states, words, runs: 1 })).wallMs;
     } finally {
       states.destroy();
     }

@@ -15,7 +15,8 @@ const prefixTokens = 12;
 /** Tokens that exercise the model without meaning anything. */
 const probeToken = (index: number, vocabSize: number) => (index * 7919 + 13) % vocabSize;
 
-function traceProbe(engine: Engine, width: number) {
+/** Traces a forward pass of `width` given tokens behind the cache, with the logits of every row as its output. */
+export function traceProbe(engine: Engine, width: number) {
   const { decoder, state, loop } = engine;
   return trace((graph) => {
     const { positions, length } = roundHead(graph, loop.loop, width);

@@ -1,8 +1,10 @@
 import type { Device } from '../device/device.ts';
+import { ArgumentError } from '../errors.ts';
 import type { State } from '../graph/state.ts';
 import { elementCount } from '../graph/dtype.ts';
 import type { HostArray, StateBuffers } from './state-buffers.ts';
 import { hostArray } from './state-buffers.ts';
+import { PassClock } from './pass-clock.ts';
 import { Program } from './program.ts';
 
 /** What a run of a program needs from the host. */
@@ -27,18 +29,33 @@ export class Commands {
   readonly #device: Device;
   readonly #encoder: GPUCommandEncoder;
   readonly #afterSubmit: (() => void)[] = [];
+  readonly #clock: PassClock | undefined;
   #pass: GPUComputePassEncoder | undefined;
 
-  constructor(device: Device) {
+  /** `timed` measures the time that the GPU spends in compute passes; it needs the `timestamp-query` feature. */
+  constructor(device: Device, { timed = false }: { readonly timed?: boolean } = {}) {
     device.check();
     this.#device = device;
     this.#encoder = device.gpu.createCommandEncoder();
+    this.#clock = timed ? new PassClock(device) : undefined;
+  }
+
+  /** Milliseconds that the GPU spent in the compute passes of this submit. Resolves after `submit`. */
+  gpuMs(): Promise<number> {
+    const clock = this.#clock;
+    if (!clock)
+      throw new ArgumentError('This submit is not timed; make it with `new Commands(device, { timed: true })`.');
+    this.#endPass();
+    const read = clock.resolve(this.#encoder);
+    return new Promise((resolve, reject) => {
+      this.#afterSubmit.push(() => void read().then(resolve, reject));
+    });
   }
 
   /** Appends a run. */
   run(program: Program, { states, bound = 0 }: RunOptions = {}): this {
     const groups = program.bindGroups(states);
-    const pass = (this.#pass ??= this.#encoder.beginComputePass());
+    const pass = (this.#pass ??= this.#encoder.beginComputePass(this.#clock?.next()));
     let current: GPUComputePipeline | undefined;
     program.dispatches.forEach((dispatch, index) => {
       const [x, y, z] = Program.grid(dispatch, bound);

@@ -1,0 +1,55 @@
+import type { Device } from '../device/device.ts';
+import { usage } from '../device/usage.ts';
+import { ArgumentError } from '../errors.ts';
+
+/** Compute passes that one clock can time. */
+const maxPasses = 64;
+
+/** Times the compute passes of one submit by the timestamps at their ends. */
+export class PassClock {
+  readonly #device: Device;
+  readonly #queries: GPUQuerySet;
+  #passes = 0;
+
+  constructor(device: Device) {
+    if (!device.has('timestamp-query')) {
+      throw new ArgumentError('Timing on the GPU needs the feature timestamp-query, which this device does not have.');
+    }
+    this.#device = device;
+    this.#queries = device.gpu.createQuerySet({ type: 'timestamp', count: 2 * maxPasses });
+  }
+
+  /** What the next pass must be made with. */
+  next(): GPUComputePassDescriptor {
+    if (this.#passes === maxPasses) throw new ArgumentError(`A timed submit has at most ${maxPasses} compute passes.`);
+    const first = 2 * this.#passes++;
+    return {
+      timestampWrites: {
+        querySet: this.#queries,
+        beginningOfPassWriteIndex: first,
+        endOfPassWriteIndex: first + 1,
+      },
+    };
+  }
+
+  /** Records the copy of all timestamps; what it returns reads them, in ms, after the submit. */
+  resolve(encoder: GPUCommandEncoder): () => Promise<number> {
+    const bytes = Math.max(1, this.#passes) * 16;
+    const resolved = this.#device.buffer(bytes, {
+      usage: usage.queryResolve | usage.copySource,
+      label: 'timestamps',
+      purpose: 'other',
+    });
+    const loan = this.#device.staging.borrow(bytes);
+    encoder.resolveQuerySet(this.#queries, 0, 2 * this.#passes, resolved, 0);
+    encoder.copyBufferToBuffer(resolved, 0, loan.buffer, 0, bytes);
+    return async () => {
+      const stamps = new BigUint64Array(await loan.read(bytes));
+      resolved.destroy();
+      this.#queries.destroy();
+      let ns = 0n;
+      for (let pass = 0; pass < this.#passes; pass++) ns += stamps[2 * pass + 1]! - stamps[2 * pass]!;
+      return Number(ns) / 1e6;
+    };
+  }
+}
