@@ -30,6 +30,7 @@ const codings: Readonly<Record<QuantFormat, Coding>> = {
 export interface QuantBlock {
   /** A value of binary16. */
   readonly scale: number;
+  /** One code a value, in -127 … 127 (q8) or -8 … 7 (q4). */
   readonly codes: Int8Array;
 }
 
