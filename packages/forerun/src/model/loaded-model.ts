@@ -47,6 +47,8 @@ export class LoadedModel {
   readonly generation: GenerationConfig;
   /** Undefined for a checkpoint without tokenizer.json: prompts are then token ids. */
   readonly tokenizer: Tokenizer | undefined;
+  /** The draft model that was loaded with it. */
+  readonly draftModel: Drafter | undefined;
   /** The loops and programs beneath. */
   readonly engine: Engine;
   readonly #drafters: DrafterChoices;
@@ -59,6 +61,7 @@ export class LoadedModel {
     this.generation = parts.generation;
     this.tokenizer = parts.tokenizer;
     this.engine = parts.engine;
+    this.draftModel = parts.draftModel;
     this.#drafters = new DrafterChoices(parts.draftModel);
     this.#ownsDevice = parts.ownsDevice;
   }

@@ -1,0 +1,91 @@
+import { Command } from 'commander';
+import type { DrafterChoice } from '../model/drafter-choice.ts';
+import type { GenerationResult } from '../model/generation.ts';
+import { Interrupt } from '../terminal/interrupt.ts';
+import { table } from '../terminal/table.ts';
+import { jsonLine, line } from '../terminal/write.ts';
+import { countOf, loadByFlags, type ModelFlags, withModelOptions } from './model-options.ts';
+import { adapterText } from './statistics-text.ts';
+
+interface BenchFlags extends ModelFlags {
+  readonly prompt: string;
+  readonly tokens: number;
+  readonly runs: number;
+  readonly width?: number;
+  readonly json?: boolean;
+}
+
+/** One way to decode, over all runs. */
+interface Series {
+  readonly drafter: DrafterChoice;
+  readonly results: GenerationResult[];
+}
+
+/** `forerun bench`: plain against speculative decoding. */
+export function benchCommand(): Command {
+  return withModelOptions(new Command('bench').description('measure plain against speculative decoding, after checking that both give the same text'))
+    .option('--prompt <text>', 'text to continue', 'Once upon a time, there was a little')
+    .option('-n, --tokens <count>', 'tokens of each run', countOf, 64)
+    .option('--runs <count>', 'runs of each', countOf, 3)
+    .option('--width <rows>', 'rows of a round; the width policy chooses without', countOf)
+    .option('--json', 'print JSON')
+    .action(bench);
+}
+
+async function bench(flags: BenchFlags): Promise<void> {
+  using interrupt = new Interrupt();
+  const start = performance.now();
+  using model = await loadByFlags(flags, interrupt.signal);
+  const loadMs = performance.now() - start;
+  const drafters: DrafterChoice[] = flags.drafter ? ['none', flags.drafter] : ['none', 'n-gram', ...(model.draftModel ? ['draft-model' as const] : [])];
+  const series: Series[] = drafters.map((drafter) => ({ drafter, results: [] }));
+  // What is compared runs in turn, so that a machine that slows down slows all of them.
+  for (let run = 0; run <= flags.runs; run++) {
+    for (const { drafter, results } of series) {
+      const result = await model.generate(flags.prompt, {
+        drafter,
+        maxTokens: flags.tokens,
+        stopTokens: [],
+        sampling: { temperature: 0, seed: 0 },
+        signal: interrupt.signal,
+        ...(flags.width === undefined ? {} : { width: flags.width }),
+      }).result;
+      // The first run pays for compilation.
+      if (run > 0) results.push(result);
+    }
+  }
+  const texts = new Set(series.flatMap(({ results }) => results.map(({ tokens }) => tokens.join())));
+  const rates = series.map(({ results }) => median(results.map(({ statistics }) => statistics.tokensPerSecond)));
+  const same = texts.size === 1;
+  if (!same) process.exitCode = 1;
+  const figures = series.map(({ drafter, results }, index) => ({
+    drafter,
+    tokensPerSecond: rates[index]!,
+    ratio: rates[index]! / rates[0]!,
+    prefillMs: median(results.map(({ statistics }) => statistics.prefillMs)),
+    statistics: results.at(-1)!.statistics,
+  }));
+  if (flags.json) {
+    await jsonLine({ adapter: model.adapter, model: model.name, loadMs, tokens: flags.tokens, runs: flags.runs, same, memory: model.memory, figures });
+    return;
+  }
+  await line(`${model.name} on ${adapterText(model.adapter)}, loaded in ${(loadMs / 1000).toFixed(1)} s`);
+  await line(
+    table([
+      ['drafter', 'tokens/s', 'ratio', 'rounds', 'tokens/round'],
+      ...figures.map(({ drafter, tokensPerSecond, ratio, statistics }) => [
+        String(drafter),
+        tokensPerSecond.toFixed(1),
+        ratio.toFixed(2),
+        String(statistics.rounds),
+        statistics.acceptanceLength.toFixed(2),
+      ]),
+    ]),
+  );
+  if (!same) await line('The texts differ: these figures compare nothing.');
+}
+
+/** The middle value; of an even number the lower one. */
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)]!;
+}

@@ -1,0 +1,68 @@
+import { requestDevice } from '@forerun/tensor';
+import { Command } from 'commander';
+import { checkFolder, checkLine } from '../check/check-folder.ts';
+import { checkExact, exactLine } from '../check/exact.ts';
+import { shippedDraftOf, sourceByName } from './shipped.ts';
+import { Interrupt } from '../terminal/interrupt.ts';
+import { jsonLine, line } from '../terminal/write.ts';
+import { UsageError } from '../terminal/usage-error.ts';
+import { countOf } from './model-options.ts';
+import { adapterText } from './statistics-text.ts';
+
+interface CheckFlags {
+  readonly exact?: boolean;
+  readonly tokens?: number;
+  readonly draft?: string;
+  readonly widths?: readonly number[];
+  readonly json?: boolean;
+}
+
+/** `forerun check`: whether this device computes right. */
+export function checkCommand(): Command {
+  return new Command('check')
+    .description('hold checkpoints to their golden outputs, or with --exact speculative to plain output')
+    .argument('<folder...>', 'folders of checkpoints')
+    .option('--exact', 'compare speculative with plain output, token for token')
+    .option('--tokens <count>', 'with --exact: tokens of each comparison (default 64 in software, 1000 on a GPU)', countOf)
+    .option('--widths <rows...>', 'with --exact: rows of the rounds', (text: string, before: number[] = []) => [...before, countOf(text)])
+    .option('--draft <source>', 'with --exact: a draft model of the same vocabulary')
+    .option('--json', 'print JSON, one line a folder')
+    .action(check);
+}
+
+async function check(folders: readonly string[], flags: CheckFlags): Promise<void> {
+  if (!flags.exact && (flags.tokens !== undefined || flags.draft !== undefined || flags.widths !== undefined)) {
+    throw new UsageError('--tokens, --widths and --draft belong to --exact.');
+  }
+  using interrupt = new Interrupt();
+  const { signal } = interrupt;
+  const device = await requestDevice();
+  try {
+    if (!flags.json) process.stderr.write(`${adapterText(device.adapter)}\n`);
+    let ok = true;
+    for (const folder of folders) {
+      const source = sourceByName(folder);
+      if (flags.exact) {
+        const result = await checkExact(source, device, {
+          ...(flags.tokens === undefined ? {} : { tokens: flags.tokens }),
+          ...(flags.widths ? { widths: flags.widths } : {}),
+          draft: flags.draft === undefined ? shippedDraftOf(folder) : sourceByName(flags.draft),
+          signal,
+          ...(flags.json ? {} : { onComparison: (comparison) => void line(exactLine(comparison)) }),
+        });
+        ok &&= result.ok;
+        if (flags.json) await jsonLine({ ...result, adapter: device.adapter });
+        else if (result.withdrawnWidths.length > 0) {
+          await line(`${result.name}  not exact on this device, and therefore never used: widths ${result.withdrawnWidths.join(', ')}`);
+        }
+      } else {
+        const result = await checkFolder(folder, device, { signal });
+        ok &&= result.ok;
+        await (flags.json ? jsonLine({ ...result, adapter: device.adapter }) : line(checkLine(result)));
+      }
+    }
+    if (!ok) process.exitCode = 1;
+  } finally {
+    device.destroy();
+  }
+}

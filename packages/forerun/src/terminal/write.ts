@@ -1,0 +1,21 @@
+/** Writes to stdout and resolves when the text was taken, so that an exit right after cuts nothing off. */
+export function writeOut(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+/** One line to stdout. */
+export function line(text = ''): Promise<void> {
+  return writeOut(`${text}\n`);
+}
+
+/** A line of JSON; 64-bit seeds become numbers where they fit, else strings. */
+export function jsonLine(value: unknown): Promise<void> {
+  return line(
+    JSON.stringify(value, (_, item: unknown) => {
+      if (typeof item !== 'bigint') return item;
+      return item <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(item) : String(item);
+    }),
+  );
+}
