@@ -44,7 +44,8 @@ export const appendOperation = defineOperation({
     const [keyWords, valueWords] = [slotWords(keys), slotWords(values)];
     const kernel = keys.dtype === 'u32' ? appendPackedKernel : appendKernel;
     lowering.dispatch(kernel, {
-      constants: { rows, capacity: keys.shape[0]!, keyWords, valueWords },
+      constants: { keyWords, valueWords },
+      uniforms: { rows, capacity: keys.shape[0]! },
       bindings: {
         k: lowering.tensor(k),
         v: lowering.tensor(v),

@@ -3,8 +3,6 @@ import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
 import { packHalvesWgsl } from './half.ts';
 
 interface AppendConstants {
-  readonly rows: number;
-  readonly capacity: number;
   /** Words of a slot of keys, and of values. */
   readonly keyWords: number;
   readonly valueWords: number;
@@ -17,9 +15,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   let i = ${linearWorkgroupWgsl} * 64u + lane;
   let row = i / ${Math.max(c.keyWords, c.valueWords)}u;
   let word = i % ${Math.max(c.keyWords, c.valueWords)}u;
-  if (row >= min(count[0], ${c.rows}u)) { return; }
+  if (row >= min(count[0], u.rows)) { return; }
   let slot = slots[row];
-  if (slot >= ${c.capacity}u) { return; }
+  if (slot >= u.capacity) { return; }
   if (word < ${c.keyWords}u) { keys[slot * ${c.keyWords}u + word] = ${load('k', `row * ${c.keyWords}u + word`)}; }
   if (word < ${c.valueWords}u) { values[slot * ${c.valueWords}u + word] = ${load('v', `row * ${c.valueWords}u + word`)}; }
 }`;
@@ -28,6 +26,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
 export const appendKernel = defineKernel({
   name: 'append-kv',
   bindings: { k: read('f32'), v: read('f32'), slots: read('u32'), count: read('u32'), keys: readWrite('f32'), values: readWrite('f32') },
+  uniforms: { rows: 'u32', capacity: 'u32' },
   wgsl: (c: AppendConstants) => body(c, (name, index) => `${name}[${index}]`),
 });
 
@@ -42,5 +41,6 @@ export const appendPackedKernel = defineKernel({
     keys: readWrite('u32'),
     values: readWrite('u32'),
   },
+  uniforms: { rows: 'u32', capacity: 'u32' },
   wgsl: (c: AppendConstants) => `${packHalvesWgsl}\n${body(c, (name, index) => `packHalves(${name}[${index}])`)}`,
 });

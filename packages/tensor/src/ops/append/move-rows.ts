@@ -11,8 +11,6 @@ import { slotWords } from './cache.ts';
 const names = ['a', 'b', 'c', 'd', 'e'] as const;
 
 interface MoveConstants {
-  readonly rows: number;
-  readonly capacity: number;
   readonly words: readonly number[];
 }
 
@@ -20,23 +18,24 @@ interface MoveConstants {
  * One invocation owns a column of a slot and moves its rows in ascending order, so a row is read before anything can overwrite it:
  * `path[i] >= i`, and what was written so far lies below.
  */
-function moveKernel(states: number): Kernel<MoveConstants, string, never> {
+function moveKernel(states: number): Kernel<MoveConstants, string, 'rows' | 'capacity'> {
   const used = names.slice(0, states);
   const bindings: Record<string, Binding> = { path: read('u32'), count: read('u32'), length: read('u32') };
   for (const name of used) bindings[name] = readWrite('u32');
   return defineKernel({
     name: `move-rows-${states}`,
     bindings,
+    uniforms: { rows: 'u32', capacity: 'u32' },
     wgsl: (c: MoveConstants) => /* wgsl */ `
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let word = ${linearWorkgroupWgsl} * 64u + lane;
   let first = length[0];
-  for (var i = 0u; i < min(count[0], ${c.rows}u); i += 1u) {
+  for (var i = 0u; i < min(count[0], u.rows); i += 1u) {
     let source = first + path[i];
     let kept = first + i;
-    if (source <= kept || source >= ${c.capacity}u) { continue; }
+    if (source <= kept || source >= u.capacity) { continue; }
 ${used.map((name, k) => `    if (word < ${c.words[k]}u) { ${name}[kept * ${c.words[k]}u + word] = ${name}[source * ${c.words[k]}u + word]; }`).join('\n')}
   }
 }`,
@@ -66,7 +65,8 @@ function moveOperation(states: number) {
       const caches = node.operands.slice(3) as readonly State[];
       const words = caches.map(slotWords);
       lowering.dispatch(kernel, {
-        constants: { rows: path!.shape[0]!, capacity: Math.min(...caches.map(({ shape }) => shape[0]!)), words },
+        constants: { words },
+        uniforms: { rows: path!.shape[0]!, capacity: Math.min(...caches.map(({ shape }) => shape[0]!)) },
         bindings: {
           path: lowering.tensor(path!),
           count: lowering.tensor(count!),

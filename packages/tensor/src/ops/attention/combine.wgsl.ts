@@ -1,13 +1,17 @@
 import type { Binding } from '../../kernel/define-kernel.ts';
 import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
-import type { AttentionFamily, AttentionSizes, SplitPlan } from './family.ts';
+import type { AttentionFamily } from './family.ts';
 
 /** Constants of the combine kernel. */
-export interface CombineConstants extends AttentionFamily, AttentionSizes, SplitPlan {
-  readonly rowBegin: number;
-  /** First element of the sinks in their binding. */
-  readonly sinkOffset: number;
+export interface CombineConstants extends AttentionFamily {
+  readonly heads: number;
+  readonly valueDim: number;
+  readonly window: number | undefined;
+  readonly partialBlocks: number;
 }
+
+/** What differs between widths and capacities that share a pipeline; `sinkBegin` is the first element of the sinks in their binding. */
+const uniforms = { rowBegin: 'u32', passRows: 'u32', partials: 'u32', capacity: 'u32', sinkBegin: 'u32' } as const;
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
@@ -26,6 +30,7 @@ export function combineKernel({ sinks }: { sinks: boolean }) {
   return defineKernel({
     name: `attention-combine${sinks ? '-sinks' : ''}`,
     bindings,
+    uniforms,
     wgsl: (c: CombineConstants) => combineWgsl(c, sinks),
   });
 }
@@ -66,13 +71,13 @@ const lowest = -3.0e38;
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let head = workgroup.x;
-  let row = ${c.rowBegin}u + workgroup.y;
+  let row = u.rowBegin + workgroup.y;
   let out = (row * ${heads}u + head) * ${valueDim}u + lane;
   if (row >= count[0]) {
 ${each(cols, (i) => `    ${guarded(i, `y[out + ${i * lanes}u] = 0.0;`)}`)}
     return;
   }
-  let keys = min(depths[row] + 1u, ${c.capacity}u);
+  let keys = min(depths[row] + 1u, u.capacity);
   let firstKey = ${c.window === undefined ? '0u' : `keys - min(keys, ${c.window}u)`};
   let begin = firstKey / ${partialKeys}u;
   let end = (keys - 1u) / ${partialKeys}u + 1u;
@@ -80,13 +85,13 @@ ${each(cols, (i) => `    ${guarded(i, `y[out + ${i * lanes}u] = 0.0;`)}`)}
   var rowTotal = 0.0;
 ${each(cols, (i) => `  var row${i} = 0.0;`)}
   for (var firstPartial = begin / ${unrolled.length}u * ${unrolled.length}u; firstPartial < end; firstPartial += ${unrolled.length}u) {
-${each(unrolled, (k) => `      let at_${k} = (((min(max(firstPartial + ${k}u, begin), end - 1u) % ${c.partials}u) * ${c.passRows}u + workgroup.y) * ${heads}u + head) * ${valueDim + 2}u;
+${each(unrolled, (k) => `      let at_${k} = (((min(max(firstPartial + ${k}u, begin), end - 1u) % u.partials) * u.passRows + workgroup.y) * ${heads}u + head) * ${valueDim + 2}u;
       let top_${k} = partials[at_${k} + ${valueDim}u];
       let total_${k} = partials[at_${k} + ${valueDim + 1}u];
 ${each(cols, (i) => `      let value_${k}_${i} = partials[at_${k} + min(lane + ${i * lanes}u, ${valueDim - 1}u)];`)}`)}
 ${span}
   }
-${sinks ? `  let sinkScore = sinks[${c.sinkOffset}u + head];
+${sinks ? `  let sinkScore = sinks[u.sinkBegin + head];
   let peak = max(rowTop, sinkScore);
   let kept = exp(rowTop - peak);
   let divisor = fma(rowTotal, kept, exp(sinkScore - peak));

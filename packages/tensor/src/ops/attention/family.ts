@@ -12,12 +12,14 @@ export interface AttentionFamily {
   readonly block: number;
   /** Blocks of a span. */
   readonly spanBlocks: number;
+  /** Most queries of a workgroup; no part of the order. */
+  readonly queries: number;
 }
 
 /** Barriers cost a software adapter far more than arithmetic, so its workgroups are small. */
 export const attentionFamilies: Readonly<Record<AdapterKind, AttentionFamily>> = {
-  hardware: { lanes: 64, block: 64, spanBlocks: 8 },
-  software: { lanes: 16, block: 32, spanBlocks: 8 },
+  hardware: { lanes: 64, block: 64, spanBlocks: 8, queries: 8 },
+  software: { lanes: 16, block: 32, spanBlocks: 8, queries: 4 },
 };
 
 /** Most rows whose bits are independent of their company; wider passes may use another kernel. */
@@ -53,7 +55,6 @@ export interface SplitPlan {
   readonly partialBytes: number;
 }
 
-const mostQueries = 8;
 const mostPartialBytes = 32 * 2 ** 20;
 
 const largestDivisor = (value: number, most: number): number => {
@@ -63,10 +64,10 @@ const largestDivisor = (value: number, most: number): number => {
 };
 
 /** Cuts the work of `sizes`: small partials where rows are few and parallelism is scarce, whole spans where memory would be. */
-export function splitPlan(sizes: AttentionSizes, { block, spanBlocks }: AttentionFamily): SplitPlan {
+export function splitPlan(sizes: AttentionSizes, { block, spanBlocks, queries }: AttentionFamily): SplitPlan {
   const { rows, heads, kvHeads, valueDim, capacity, window } = sizes;
-  const groupHeads = largestDivisor(heads / kvHeads, mostQueries);
-  const groupRows = Math.max(1, Math.min(rows, Math.floor(mostQueries / groupHeads)));
+  const groupHeads = largestDivisor(heads / kvHeads, queries);
+  const groupRows = Math.max(1, Math.min(rows, Math.floor(queries / groupHeads)));
   const partialsOf = (blocks: number) => {
     const keys = block * blocks;
     const all = Math.ceil(capacity / keys);

@@ -24,10 +24,14 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
   const partialKeys = family.block * plan.partialBlocks;
   const cacheBytes = (4 / (packed ? 2 : 1)) * kvHeads * (keyDim + valueDim);
   const known = (bound: number) => (bound > 0 ? Math.min(bound, capacity) : capacity);
+  const constants = { ...family, heads, valueDim, window: sizes.window, partialBlocks: plan.partialBlocks };
+  const score = { scale, ...(softcap === undefined ? {} : { softcap }) };
   for (let rowBegin = 0; rowBegin < rows; rowBegin += plan.passRows) {
     const passRows = Math.min(plan.passRows, rows - rowBegin);
+    const uniforms = { rowBegin, passRows: plan.passRows, partials: plan.partials, capacity };
     lowering.dispatch(split, {
-      constants: { ...family, ...sizes, ...plan, rowBegin, rows: rowBegin + passRows, score: { scale, ...(softcap === undefined ? {} : { softcap }) } },
+      constants: { ...constants, kvHeads, keyDim, groupHeads: plan.groupHeads, groupRows: plan.groupRows, score },
+      uniforms: { ...uniforms, rows: rowBegin + passRows, maxDepth: sizes.maxDepth ?? 0 },
       bindings: {
         q: lowering.tensor(q),
         keys: lowering.state(keys),
@@ -46,7 +50,8 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
       flops: (bound) => 2 * passRows * known(bound) * heads * (keyDim + valueDim),
     });
     lowering.dispatch(combine, {
-      constants: { ...family, ...sizes, ...plan, rowBegin, sinkOffset: sinkPart ? sinkPart.rowOffset * heads : 0 },
+      constants,
+      uniforms: { ...uniforms, sinkBegin: sinkPart ? sinkPart.rowOffset * heads : 0 },
       bindings: {
         partials,
         depths: lowering.tensor(depths),

@@ -1,16 +1,33 @@
 import type { Binding } from '../../kernel/define-kernel.ts';
 import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
 import type { ElementAccess } from './elements.ts';
-import type { AttentionFamily, AttentionSizes, SplitPlan } from './family.ts';
+import type { AttentionFamily } from './family.ts';
 import { scoreWgsl } from './score.wgsl.ts';
 import type { ScoreOptions } from './score.wgsl.ts';
 
 /** Constants of the partial kernel. */
-export interface SplitConstants extends AttentionFamily, AttentionSizes, SplitPlan {
+export interface SplitConstants extends AttentionFamily {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+  readonly window: number | undefined;
+  readonly groupHeads: number;
+  readonly groupRows: number;
+  readonly partialBlocks: number;
   readonly score: ScoreOptions;
-  /** First row of this pass. */
-  readonly rowBegin: number;
 }
+
+/** What differs between widths and capacities that share a pipeline. */
+const uniforms = {
+  /** End of this pass's rows, and its first. */
+  rows: 'u32',
+  rowBegin: 'u32',
+  passRows: 'u32',
+  partials: 'u32',
+  capacity: 'u32',
+  maxDepth: 'u32',
+} as const;
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
@@ -32,6 +49,7 @@ export function splitKernel({ key, value, tree }: { key: ElementAccess; value: E
   return defineKernel({
     name: `attention-split${tree ? '-tree' : ''}-${key.binding}-${value.binding}`,
     bindings,
+    uniforms,
     wgsl: (c: SplitConstants) => splitWgsl(c, { key, value, tree }),
   });
 }
@@ -67,7 +85,7 @@ ${each(of, (n) => `        let w${n} = weights[${n * block}u + ${at}];
 ${each(cols, (i) => `        a${n}_${i} = fma(${value.type}(w${n}), v${i}, a${n}_${i});`)}`)}
       }`;
   const treePath = (row: number, position: string) =>
-    `path[(rowBase + ${row}u) * ${c.maxDepth}u + ${position} - shared_]`;
+    `path[(rowBase + ${row}u) * u.maxDepth + ${position} - shared_]`;
 
   return /* wgsl */ `
 const lowest = -3.0e38;
@@ -79,14 +97,14 @@ var<workgroup> extent: vec4<u32>;
 ${scoreWgsl(c.score)}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let rowBase = ${c.rowBegin}u + workgroup.z * ${groupRows}u;
+  let rowBase = u.rowBegin + workgroup.z * ${groupRows}u;
   let kvHead = workgroup.y / ${chunks}u;
   let headBase = kvHead * ${heads / kvHeads}u + (workgroup.y % ${chunks}u) * ${groupHeads}u;
-  let used = min(count[0], ${c.rows}u);
+  let used = min(count[0], u.rows);
 ${each(range(groupRows), (r) => `  var begin${r} = 0u;
   var end${r} = 0u;
   if (rowBase + ${r}u < used) {
-    end${r} = min(depths[rowBase + ${r}u] + 1u, ${c.capacity}u);
+    end${r} = min(depths[rowBase + ${r}u] + 1u, u.capacity);
     begin${r} = ${windowed ? `end${r} - min(end${r}, ${c.window}u)` : '0u'};
   }`)}
   if (lane == 0u) {
@@ -99,7 +117,7 @@ ${each(range(groupRows), (r) => `    if (end${r} > 0u) { first = min(first, begi
     let query = i / ${keyVectors}u;
     let row = rowBase + query / ${groupHeads}u;
     var part = ${key.type}(0.0);
-    if (row < ${c.rows}u) {
+    if (row < u.rows) {
       part = q[(row * ${heads}u + headBase + query % ${groupHeads}u) * ${keyVectors}u + i % ${keyVectors}u];
     }
     queries[i] = part;
@@ -156,7 +174,7 @@ ${each(cols, (i) => `      o${n}_${i} = fma(o${n}_${i}, ${value.type}(kept), a${
     }`)}
   }
 ${each(queries, (n) => `  if (partial_ * ${partialKeys}u < end${rowOf(n)} && partial_ * ${partialKeys}u + ${partialKeys}u > begin${rowOf(n)}) {
-    let slot = (partial_ % ${c.partials}u) * ${c.passRows}u + rowBase + ${rowOf(n)}u - ${c.rowBegin}u;
+    let slot = (partial_ % u.partials) * u.passRows + rowBase + ${rowOf(n)}u - u.rowBegin;
     let at = (slot * ${heads}u + headBase + ${n % groupHeads}u) * ${c.valueDim + 2}u;
 ${each(cols, (i) => columnGuard(i, each(range(value.width), (k) => `partials[at + (lane + ${i * lanes}u) * ${value.width}u + ${k}u] = ${value.component(`o${n}_${i}`, k)};`, ' ')))}
     if (lane == 0u) {

@@ -40,7 +40,8 @@ export const ropeOperation = defineOperation<RopeAttributes>({
     const [rows, heads, headDim] = x!.shape as [number, number, number];
     const items = headDim - frequencies.rotaryWidth / 2;
     const request = {
-      constants: { rows, heads, headDim, layout, ...frequencies },
+      constants: { heads, headDim, layout, ...frequencies },
+      uniforms: { rows },
       workgroups: grid(Math.ceil((rows * heads * items) / 64)),
       bytes: 8 * rows * heads * headDim,
       flops: 30 * rows * heads * (frequencies.rotaryWidth / 2),

@@ -14,7 +14,6 @@ export const pairOffsetsWgsl: Record<RopeLayout, (pairs: number) => readonly [fi
 interface RopeConstants {
   readonly heads: number;
   readonly headDim: number;
-  readonly rows: number;
   readonly rotaryWidth: number;
   readonly attentionFactor: number;
   readonly layout: RopeLayout;
@@ -46,7 +45,7 @@ ${turnWgsl}
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let i = ${linearWorkgroupWgsl} * 64u + lane;
-  if (i >= ${c.rows * c.heads * items}u) { return; }
+  if (i >= u.rows * ${c.heads * items}u) { return; }
   let pair = i % ${items}u;
   let head = i / ${items}u;
   let base = head * ${c.headDim}u;
@@ -67,11 +66,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
 const bindings = { x: read('f32'), positions: read('u32'), steps: read('vec2<u32>'), y: write('f32') };
 
 /** Speeds that do not depend on the length. */
-export const ropeKernel = defineKernel({ name: 'rope', bindings, wgsl: (c: RopeConstants) => body(c, tableStartWgsl.one()) });
+export const ropeKernel = defineKernel({ name: 'rope', bindings, uniforms: { rows: 'u32' }, wgsl: (c: RopeConstants) => body(c, tableStartWgsl.one()) });
 
 /** Speeds by the length that each row adapts to. */
 export const ropeBySpanKernel = defineKernel({
   name: 'rope-by-span',
   bindings: { ...bindings, spans: read('u32') },
+  uniforms: { rows: 'u32' },
   wgsl: (c: RopeConstants) => body(c, tableStartWgsl.bySpan(c)),
 });
