@@ -98,9 +98,8 @@ async function greedyAgreement(runner: ForwardRunner, golden: Golden): Promise<n
   const prefilled = await runner.append(golden.greedyPrompt, 32);
   let logits = prefilled.subarray(prefilled.length - vocabSize);
   for (const [index, expected] of golden.greedyTokens.entries()) {
-    const token = argmax(logits);
-    if (token !== expected) return index;
-    logits = await runner.append(Uint32Array.of(token), 1);
+    if (argmax(logits) !== expected) return index;
+    if (index + 1 < golden.greedyTokens.length) logits = await runner.append(Uint32Array.of(expected), 1);
   }
   return golden.greedyTokens.length;
 }
