@@ -16,6 +16,7 @@ export function preset(others: readonly string[] = []) {
     format: ['esm'],
     target: 'es2022',
     platform: 'neutral',
+    removeNodeProtocol: false,
     external: [/^#/, /^node:/],
     dts: true,
     sourcemap: true,

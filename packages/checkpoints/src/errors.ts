@@ -1,5 +1,7 @@
 import { ForerunError } from '@forerun/tensor';
 
+export { AbortedError } from '@forerun/tensor';
+
 /** A file name that would leave its folder or host, or is no relative path at all. Nothing was opened. */
 export class PathError extends ForerunError {
   constructor(message: string, options?: ErrorOptions) {
@@ -46,13 +48,6 @@ export class TruncatedError extends ForerunError {
 export class FileChangedError extends ForerunError {
   constructor(message: string, options?: ErrorOptions) {
     super('file-changed', message, options);
-  }
-}
-
-/** The caller's `AbortSignal` fired; every handle that the call had opened is closed. `cause` is the signal's reason. */
-export class AbortedError extends ForerunError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('aborted', message, options);
   }
 }
 

@@ -1,16 +1,11 @@
 import { ForerunError } from '@forerun/tensor';
 
+export { AbortedError } from '@forerun/tensor';
+
 /** The prompt, or prompt plus requested tokens, does not fit the conversation's capacity. */
 export class CapacityError extends ForerunError {
   constructor(message: string, options?: ErrorOptions) {
     super('capacity', message, options);
-  }
-}
-
-/** A run was stopped by its AbortSignal. */
-export class AbortedError extends ForerunError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('aborted', message, options);
   }
 }
 

@@ -68,3 +68,10 @@ export class GpuValidationError extends ForerunError {
     super('gpu-validation', message, options);
   }
 }
+
+/** The caller's `AbortSignal` fired; `cause` is the signal's reason. What was opened for the call is closed. */
+export class AbortedError extends ForerunError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('aborted', message, options);
+  }
+}

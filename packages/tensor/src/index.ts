@@ -1,4 +1,5 @@
 export {
+  AbortedError,
   AdapterError,
   ArgumentError,
   DeviceLimitError,
