@@ -1,6 +1,6 @@
-import { ForerunError } from '@forerun/tensor';
+import { AbortedError, ForerunError } from '@forerun/tensor';
 
-export { AbortedError } from '@forerun/tensor';
+export { AbortedError };
 
 /** A file name that would leave its folder or host, or is no relative path at all. Nothing was opened. */
 export class PathError extends ForerunError {
