@@ -29,6 +29,8 @@ export type { SafetensorsEntry, SafetensorsHeader } from './safetensors/header.t
 export { parseHeader, readHeader } from './safetensors/header.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';
+export { declaredCheckpoint } from './checkpoint/declared.ts';
+
 export type { OpenOptions } from './checkpoint/open.ts';
 export { openCheckpoint } from './checkpoint/open.ts';
 export type { LoadProgress, StreamOptions, TensorSlice } from './checkpoint/stream.ts';

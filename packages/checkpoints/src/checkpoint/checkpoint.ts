@@ -31,6 +31,8 @@ export class Checkpoint {
   readonly metadata: ReadonlyMap<string, string>;
   /** How `weights()` chooses formats. */
   readonly policy: WeightPolicy;
+  /** Whether it has a configuration alone: every weight that a model asks for is taken to exist. */
+  readonly declared: boolean;
   /** Version of each file when its header was read, where the source knows one. */
   readonly versions: ReadonlyMap<string, string>;
 
@@ -41,6 +43,7 @@ export class Checkpoint {
     metadata: ReadonlyMap<string, string>;
     policy: WeightPolicy;
     versions?: ReadonlyMap<string, string>;
+    declared?: boolean;
   }) {
     this.source = parts.source;
     this.tensors = parts.tensors;
@@ -48,6 +51,7 @@ export class Checkpoint {
     this.metadata = parts.metadata;
     this.policy = parts.policy;
     this.versions = parts.versions ?? new Map();
+    this.declared = parts.declared ?? false;
   }
 
   /**

@@ -86,7 +86,7 @@ export class Weights {
     }
     const stored = checkpoint.tensors.get(whole);
     if (stored) checkShape(whole, stored.shape, shape);
-    else missing.add(whole);
+    else if (!checkpoint.declared) missing.add(whole);
     const format = options.format ?? this.#format(shape, stored);
     if (stored) checkDType(stored);
     const weight = new Weight({ name: whole, shape, format });
