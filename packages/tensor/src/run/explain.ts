@@ -69,10 +69,10 @@ export interface Explanation {
   };
 }
 
-/** An operation with the weight or state that tells it from others of its kind. */
+/** An operation with the weights and states that tell it from others of its kind. */
 function operationName({ operation, operands }: GraphNode): string {
-  const named = operands.find((operand) => operand instanceof Weight || operand instanceof State);
-  return named ? `${operation.name} ${(named as Weight | State).name}` : operation.name;
+  const named = operands.filter((operand) => operand instanceof Weight || operand instanceof State);
+  return [operation.name, named.map(({ name }) => name).join(' + ')].filter(Boolean).join(' ');
 }
 
 /**
