@@ -49,6 +49,12 @@ export class WeightStore {
     return this.#placements.reduce((sum, { codesBytes, scalesBytes }) => sum + codesBytes + scalesBytes, 0);
   }
 
+  /** Device bytes that one weight takes. */
+  bytesOf(weight: Weight): number {
+    const { codes, scales } = weightBytes(weight.format, weight.rows, weight.width);
+    return codes + scales;
+  }
+
   /**
    * Puts weights of one width and format next to each other, unless they have places already.
    * @returns whether they now lie adjacent, in this order, in one binding.

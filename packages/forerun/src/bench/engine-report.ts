@@ -1,0 +1,129 @@
+import type { Engine, PassTime } from '@forerun/decoding';
+import { timeForward, timePrefill, timeStep } from '@forerun/decoding';
+import type { DecoderConfig } from '@forerun/models';
+import { cacheReadBytes } from '@forerun/models';
+import type { AdapterDescription, WeightStore } from '@forerun/tensor';
+import { measureBandwidth } from '@forerun/tensor';
+import type { OutputCheck } from './output-check.ts';
+import { checkOutputs } from './output-check.ts';
+
+/** Cost of one step of plain decoding at a context. */
+export interface StepReport {
+  readonly context: number;
+  /** Wall time of a step with several in flight, in ms. */
+  readonly ms_per_token: number;
+  readonly gpu_ms: number | undefined;
+  readonly encode_ms: number;
+  /** Bytes that a step must read, over the bandwidth measured in this run, in ms. */
+  readonly floor_ms: number;
+  /** floor_ms over gpu_ms (over ms_per_token where the GPU cannot be timed). */
+  readonly fraction_of_floor: number;
+  readonly dispatches: number;
+  readonly bytes: number;
+}
+
+/** What an engine costs on its device. */
+export interface EngineReport {
+  readonly adapter: AdapterDescription;
+  readonly features: readonly string[];
+  readonly output_checked: boolean;
+  readonly check: OutputCheck;
+  readonly bandwidth_gb_per_s: number;
+  readonly decode: StepReport;
+  readonly contexts: readonly StepReport[];
+  /** GPU time (wall where it cannot be had) of a forward pass with the logits of all rows, by width, in ms. */
+  readonly widths: Readonly<Record<string, number>>;
+  readonly prefill: Readonly<Record<string, number>>;
+  /** What was asked for and does not fit the model or the capacity. */
+  readonly left_out: readonly string[];
+  readonly memory: { readonly reckoned_bytes: number; readonly held_bytes: number; readonly peak_bytes: number };
+  readonly pipelines: number;
+  readonly compile_ms: number;
+}
+
+/** What is measured. */
+export interface EngineReportOptions {
+  readonly store: WeightStore;
+  readonly config: DecoderConfig;
+  readonly widths: readonly number[];
+  readonly contexts: readonly number[];
+  readonly prefills: readonly number[];
+  readonly cache?: 'f32' | 'f16' | undefined;
+  readonly onStage?: (stage: string) => void;
+}
+
+/** Checks what is timed, then times steps, widths and prefill. */
+export async function reportEngine(engine: Engine, options: EngineReportOptions): Promise<EngineReport> {
+  const { store, config, widths, onStage = () => undefined } = options;
+  const { device, capacityTokens } = engine;
+  const hardware = device.adapter.kind === 'hardware';
+  const [runs, trials] = hardware ? [8, 5] : [1, 2];
+  const leftOut: string[] = [];
+  const fits = (tokens: number, what: string): boolean => {
+    if (tokens <= capacityTokens) return true;
+    leftOut.push(`${what} ${tokens}: the capacity is ${capacityTokens}`);
+    return false;
+  };
+
+  onStage('checking outputs');
+  const check = await checkOutputs(engine, { store, widths });
+  onStage('measuring bandwidth');
+  const bandwidth = (await measureBandwidth(device)).bytesPerSecond;
+
+  const embeddingBytes = embeddingOnlyBytes(store, config);
+  const step = async (context: number): Promise<StepReport> => {
+    onStage(`step at ${context} tokens`);
+    const time = await timeStep(engine, { length: Math.max(1, context - runs - 1), runs, trials });
+    const bytes = store.byteLength - embeddingBytes + cacheReadBytes(config, context, options.cache ?? 'f32');
+    const floorMs = (bytes / bandwidth) * 1000;
+    return {
+      context,
+      ms_per_token: time.wallMs,
+      gpu_ms: time.gpuMs,
+      encode_ms: time.encodeMs,
+      floor_ms: floorMs,
+      fraction_of_floor: floorMs / (time.gpuMs ?? time.wallMs),
+      dispatches: time.dispatches,
+      bytes,
+    };
+  };
+  const contexts: StepReport[] = [];
+  for (const context of options.contexts) if (fits(context, 'context')) contexts.push(await step(context));
+
+  const byWidth: Record<string, number> = {};
+  for (const width of widths) {
+    onStage(`forward of ${width} rows`);
+    const length = Math.min(options.contexts[0] ?? 64, capacityTokens - width);
+    const time: PassTime = await timeForward(engine, width, { length, runs: hardware ? 4 : 1, trials });
+    byWidth[width] = time.gpuMs ?? time.wallMs;
+  }
+  const prefill: Record<string, number> = {};
+  for (const tokens of options.prefills) {
+    if (!fits(tokens + 1, 'prefill')) continue;
+    onStage(`prefill of ${tokens}`);
+    prefill[tokens] = await timePrefill(engine, tokens);
+  }
+  const { memory } = device;
+  return {
+    adapter: device.adapter,
+    features: [...device.gpu.features].sort(),
+    output_checked: check.ok,
+    check,
+    bandwidth_gb_per_s: bandwidth / 1e9,
+    decode: contexts[0]!,
+    contexts,
+    widths: byWidth,
+    prefill,
+    left_out: leftOut,
+    memory: { reckoned_bytes: engine.memory.totalBytes, held_bytes: memory.total, peak_bytes: memory.peak },
+    pipelines: device.pipelines.count,
+    compile_ms: device.pipelines.compileMs,
+  };
+}
+
+/** Bytes of an embedding table that decoding reads only a row of. */
+function embeddingOnlyBytes(store: WeightStore, config: DecoderConfig): number {
+  if (config.tieWordEmbeddings) return 0;
+  const table = store.weights.find(({ name }) => name.endsWith('embed_tokens.weight'));
+  return table ? store.bytesOf(table) : 0;
+}
