@@ -2,7 +2,13 @@ import type { Graph, GraphNode } from '../graph/graph.ts';
 import { Tensor } from '../graph/tensor.ts';
 import type { WeightStore } from '../run/weight-store.ts';
 import { readerCounts } from './canonicalise.ts';
+import { elementwiseChains } from './rules/elementwise-chains.ts';
+import { linearGate } from './rules/linear-gate.ts';
+import { linearGroup } from './rules/linear-group.ts';
+import { linearNorm } from './rules/linear-norm.ts';
+import { linearResidual } from './rules/linear-residual.ts';
 import { reducePrologue } from './rules/reduce-prologue.ts';
+import { ropeAppend } from './rules/rope-append.ts';
 import { stateViews } from './rules/state-views.ts';
 
 /** What a fusion rule may look at. */
@@ -26,7 +32,16 @@ export interface FusionRule {
 }
 
 /** Rules in the order they run. */
-const rules: readonly FusionRule[] = [reducePrologue, stateViews];
+const rules: readonly FusionRule[] = [
+  linearNorm,
+  linearGate,
+  linearResidual,
+  linearGroup,
+  ropeAppend,
+  elementwiseChains,
+  reducePrologue,
+  stateViews,
+];
 
 /** Applies every rule once, in order. */
 export function fuse(
