@@ -46,3 +46,28 @@ export function matvecCut(kind: LinearDeviceKind, slots: LinearSlots): MatvecCut
   const lanes = matvecLanes(kind, slots.format, slots.width);
   return { software: softwareCut, hardware: hardwareCut }[kind](slots, lanes);
 }
+
+/**
+ * Whether a norm in front of a matrix is done once, by a kernel of its own, or by every workgroup as it walks `x`. The second saves a
+ * dispatch, and costs as much arithmetic as one row of the weight for each row of `x`.
+ */
+export function preparesNorm(kind: LinearDeviceKind, rows: number): boolean {
+  return kind === 'software' || rows >= 8;
+}
+
+/** How kernels are chosen; the table unless a test or a benchmark says otherwise. */
+export interface LinearChoice {
+  readonly cut: (slots: LinearSlots) => MatvecCut;
+  readonly lanes: (format: WeightFormat, width: number) => number;
+  readonly preparesNorm: (rows: number) => boolean;
+}
+
+/** The table's choice for a device. */
+export function linearChoice(device: Device): LinearChoice {
+  const kind = linearDeviceKind(device);
+  return {
+    cut: (slots) => matvecCut(kind, slots),
+    lanes: (format, width) => matvecLanes(kind, format, width),
+    preparesNorm: (rows) => preparesNorm(kind, rows),
+  };
+}

@@ -1,16 +1,34 @@
 import type { WeightFormat } from '../../graph/weight.ts';
+import { quantBlock } from '../../graph/weight.ts';
 import type { Binding } from '../../kernel/define-kernel.ts';
 import { read, write } from '../../kernel/define-kernel.ts';
 import { activationWgsl } from '../../wgsl/activation.ts';
 import { quadFunction, quadType, weightReader } from '../../wgsl/weight-reader.ts';
 import { apply, input, wgsl, wgslLiteral } from '../elementwise/expression.ts';
 
-/** Outputs `begin ..< end` of a matrix: output o of row m goes to `y[offset + m * stride + o - begin]`. */
+/**
+ * Outputs `begin ..< end` of a matrix, which go to a stretch of `y` of their own: output o of row m to column `column + o - begin` of
+ * rows of `stride`. Stretches follow each other, each at a multiple of {@link segmentAlignment} words.
+ */
 export interface LinearSegment {
   readonly begin: number;
   readonly end: number;
-  readonly offset: number;
+  readonly column: number;
   readonly stride: number;
+}
+
+/** Words at whose multiples part of a buffer can be bound on every device. */
+export const segmentAlignment = 64;
+
+/** The norm in front of a matrix. */
+export interface LinearNorm {
+  readonly epsilon: number;
+  /** Added to the gain: 1 where weights are stored less one. */
+  readonly offset: number;
+  /** Row of the binding `gain` that is the gain; none: all ones. */
+  readonly gainRow: number | undefined;
+  /** Whether `x` comes multiplied by the gain, with its sums of squares in the binding `squares`. Same bits either way. */
+  readonly prepared: boolean;
 }
 
 /**
@@ -19,7 +37,7 @@ export interface LinearSegment {
  */
 export interface LinearSlots {
   readonly format: WeightFormat;
-  /** M, rows of `x`. */
+  /** M, rows of `x`; for choosing a kernel only, the kernels take it as a uniform. */
   readonly rows: number;
   /** K, columns of `x`. */
   readonly width: number;
@@ -30,8 +48,8 @@ export interface LinearSlots {
   readonly segments: readonly LinearSegment[];
   /** One entry a segment (a matrix when gated): index in the binding `bias<i>` of its first output, or none. */
   readonly biases: readonly (number | undefined)[];
-  /** `x` is divided by its root mean square and multiplied by `gain + offset`, where row `gainRow` of the binding is the gain. */
-  readonly norm?: { readonly epsilon: number; readonly offset: number; readonly gainRow: number | undefined };
+  /** `x` is divided by its root mean square and multiplied by `gain + offset`. The scalar is applied to finished sums. */
+  readonly norm?: LinearNorm;
   /** `y = gate(first) * second`: the name of an elementwise function. */
   readonly gate?: string;
   /** `y = residual + …`, in the layout of `y`. */
@@ -43,6 +61,16 @@ export function matricesOf({ gate }: LinearSlots): 1 | 2 {
   return gate === undefined ? 1 : 2;
 }
 
+/** Row of the gain that the kernel itself reads. */
+function gainRow({ norm }: LinearSlots): number | undefined {
+  return norm?.prepared ? undefined : norm?.gainRow;
+}
+
+/** Whether the kernel sums the squares of `x` while it walks. */
+export function sumsSquares({ norm }: LinearSlots): boolean {
+  return norm !== undefined && !norm.prepared;
+}
+
 /** Bindings that the slots need. */
 export function linearBindings(slots: LinearSlots): Record<string, Binding> {
   const { codesType, scaled } = weightReader(slots.format, slots.width);
@@ -50,17 +78,21 @@ export function linearBindings(slots: LinearSlots): Record<string, Binding> {
     x: read(quadType(slots.width)),
     codes: read(codesType),
     ...(scaled ? { scales: read('u32') } : {}),
-    ...(slots.norm?.gainRow === undefined ? {} : { gain: read(quadType(slots.width)) }),
+    ...(gainRow(slots) === undefined ? {} : { gain: read(quadType(slots.width)) }),
+    ...(slots.norm?.prepared ? { squares: read('f32') } : {}),
     ...Object.fromEntries(slots.biases.flatMap((bias, i) => (bias === undefined ? [] : [[`bias${i}`, read('f32')]]))),
     ...(slots.residual ? { residual: read('f32') } : {}),
     y: write('f32'),
   };
 }
 
+/** Uniforms of the kernels: M. */
+export const linearUniforms = { rows: 'u32' } as const;
+
 /** A name that tells pipelines of different slots apart. */
 export function slotsName(slots: LinearSlots): string {
   return [
-    slots.norm ? ['norm'] : [],
+    slots.norm ? [slots.norm.prepared ? 'prepared' : 'norm'] : [],
     slots.format,
     slots.gate ? [slots.gate] : [],
     slots.segments.length > 1 ? [`${slots.segments.length}-way`] : [],
@@ -93,10 +125,24 @@ function biasFunctions({ segments, biases, gate }: LinearSlots): string {
   return `fn biasOf0(output: u32) -> f32 {\n  ${bySegment(segments, one)}\n}`;
 }
 
-/** `sum * factor + bias`, with as few roundings as there are terms, and none left to the driver's choice. */
-function affine(sum: string, addend: string | undefined, normed: boolean): string {
-  if (addend === undefined) return normed ? `${sum} * factor` : sum;
-  return normed ? `fma(${sum}, factor, ${addend})` : `(${sum} + ${addend})`;
+/** WGSL of the words that a segment's rows take, with what aligns the next. */
+const stretchWords = ({ stride }: LinearSegment) => `((u.rows * ${stride}u + ${segmentAlignment - 1}u) & ${0xffff_ffff - segmentAlignment + 1}u)`;
+
+/** `sum * factor + bias` in one rounding, so that no driver decides how many. */
+function affine(sum: string, bias: string | undefined, normed: boolean): string {
+  if (bias === undefined) return normed ? `${sum} * factor` : sum;
+  return normed ? `fma(${sum}, factor, ${bias})` : `(${sum} + ${bias})`;
+}
+
+/** WGSL of the value that is stored, from `sums`, and `factor` when normalised. */
+function resultWgsl({ biases, gate, norm, residual }: LinearSlots): string {
+  const normed = norm !== undefined;
+  if (gate === undefined) {
+    const value = affine('sums', biases.some((bias) => bias !== undefined) ? 'biasOf0(output)' : undefined, normed);
+    return residual ? `residual[at] + ${value}` : value;
+  }
+  const [first, second] = ['sums.x', 'sums.y'].map((sum, i) => affine(sum, biases[i] === undefined ? undefined : `biasOf${i}(output)`, normed));
+  return `${wgsl(apply(gate, [input(0, 'f32')]), [`(${first})`])} * (${second})`;
 }
 
 /**
@@ -104,35 +150,30 @@ function affine(sum: string, addend: string | undefined, normed: boolean): strin
  * sums (`vec2` when gated) and the row's sum of squares, and writes `y`.
  */
 export function slotFunctions(slots: LinearSlots): string {
-  const { segments, biases, norm, gate, residual, width, format } = slots;
+  const { segments, norm, gate, width, format } = slots;
   const reader = weightReader(format, width);
-  const at = ({ begin, offset, stride }: LinearSegment) => `row * ${stride}u + output + ${offset}u - ${begin}u`;
-  const index = bySegment(segments, (segment) => `return ${at(segment)};`);
-  const normed = norm !== undefined;
-  const hasBias = (i: number) => (gate === undefined ? biases.some((bias) => bias !== undefined) : biases[i] !== undefined);
-  const bias = (i: number) => (hasBias(i) ? `biasOf${i}(output)` : undefined);
-  const gated = () =>
-    `let gate = ${affine('sums.x', bias(0), normed)};
-  let value = ${wgsl(apply(gate!, [input(0, 'f32')]), ['gate'])} * ${affine('sums.y', bias(1), normed)};`;
-  const plain = () => {
-    const inner = bias(0) ?? (residual ? 'residual[at]' : undefined);
-    const value = affine('sums', inner, normed);
-    return `let value = ${bias(0) && residual ? `residual[at] + ${value}` : value};`;
-  };
-  const padded = width % (reader.quads * 4) !== 0 || (reader.scaled && width % 32 !== 0);
+  const place = ({ begin, column, stride }: LinearSegment, i: number) =>
+    [...segments.slice(0, i).map(stretchWords), `row * ${stride}u + output + ${column}u - ${begin}u`].join(' + ');
+  const padded = width % (reader.quads * 4) !== 0 || (reader.scaled && width % quantBlock !== 0);
+  const meanSquare = `squares * ${wgslLiteral(1 / width, 'f32')}`;
   return /* wgsl */ `
 ${activationWgsl}
 ${reader.functions}
 ${quadFunction('x', width, { padded })}
-${norm?.gainRow === undefined ? '' : quadFunction('gain', width, { padded })}
+${gainRow(slots) === undefined ? '' : quadFunction('gain', width, { padded })}
 ${biasFunctions(slots)}
 fn outputIndex(row: u32, output: u32) -> u32 {
-  ${index}
+  ${bySegment(segments, (segment, i) => `return ${place(segment, i)};`)}
 }
 fn finish(row: u32, output: u32, sums: ${gate === undefined ? 'f32' : 'vec2<f32>'}, squares: f32) {
   let at = outputIndex(row, output);
-  ${normed ? `let factor = inverseSqrt(squares * ${wgslLiteral(1 / width, 'f32')} + ${wgslLiteral(norm.epsilon, 'f32')});` : ''}
-  ${gate === undefined ? plain() : gated()}
-  y[at] = value;
+  ${norm ? `let factor = inverseSqrt(${meanSquare} + ${wgslLiteral(norm.epsilon, 'f32')});` : ''}
+  y[at] = ${resultWgsl(slots)};
 }`;
+}
+
+/** WGSL of `gain(k) + offset` for a quad, from {@link slotFunctions}. */
+export function gainQuadWgsl({ gainRow: row, offset }: LinearNorm, k: string): string {
+  if (row === undefined) return 'vec4<f32>(1.0)';
+  return offset === 0 ? `gainQuad(${row}u, ${k})` : `(gainQuad(${row}u, ${k}) + ${wgslLiteral(offset, 'f32')})`;
 }

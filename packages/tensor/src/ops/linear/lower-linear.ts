@@ -4,10 +4,11 @@ import type { Tensor } from '../../graph/tensor.ts';
 import type { Weight } from '../../graph/weight.ts';
 import { weightBytes } from '../../graph/weight.ts';
 import { grid } from '../../kernel/grid.ts';
-import { linearDeviceKind, matvecCut } from './linear-choice.ts';
+import { linearChoice } from './linear-choice.ts';
 import type { LinearSegment, LinearSlots } from './linear-slots.ts';
-import { matricesOf } from './linear-slots.ts';
-import { matvecGrid, matvecKernel } from './matvec.wgsl.ts';
+import { matricesOf, segmentAlignment } from './linear-slots.ts';
+import { matvecKernel, matvecWorkgroups } from './matvec.wgsl.ts';
+import { prepareNormKernel } from './prepare-norm.wgsl.ts';
 
 /** A linear operation with everything that is fused into it. */
 export interface LinearPlan {
@@ -22,28 +23,52 @@ export interface LinearPlan {
   readonly outputs: readonly Tensor[];
 }
 
-const bindingAlignmentBytes = 256;
-
-/** Places the outputs in one buffer, each at an offset that can be bound alone, and names them by their stretches of it. */
+/** Places the outputs in one buffer, each where it can be bound alone, and names them by their stretches of it. */
 function packOutputs(lowering: Lowering, outputs: readonly Tensor[], label: string): { y: BufferView; segments: LinearSegment[] } {
   const segments: LinearSegment[] = [];
-  let [begin, offset] = [0, 0];
+  let [begin, words] = [0, 0];
   const stretches = outputs.map((output) => {
     const stride = output.shape.at(-1)!;
-    segments.push({ begin, end: begin + stride, offset, stride });
-    const stretch = { offsetBytes: offset * 4, bytes: elementCount(output.shape) * 4 };
+    const count = elementCount(output.shape);
+    segments.push({ begin, end: begin + stride, column: 0, stride });
+    const stretch = { offsetBytes: words * 4, bytes: count * 4 };
     begin += stride;
-    offset = (Math.ceil((offset * 4 + stretch.bytes) / bindingAlignmentBytes) * bindingAlignmentBytes) / 4;
+    words += Math.ceil(count / segmentAlignment) * segmentAlignment;
     return stretch;
   });
-  const last = stretches.at(-1)!;
-  const y = lowering.scratch(last.offsetBytes + last.bytes, label);
+  const y = lowering.scratch(words * 4, label);
   outputs.forEach((output, i) => lowering.alias(output, { ...y, ...stretches[i]! }));
   return { y, segments };
 }
 
+/** Does the norm for all rows at once where the table says so. */
+function prepareNorm(lowering: Lowering, plan: LinearPlan, lanes: number): { x: BufferView; squares: BufferView } {
+  const { x, norm, weights } = plan;
+  const { format, width } = weights[0]!;
+  const rows = rowCount(x.shape);
+  const gain = norm!.gain && lowering.weight(norm!.gain)[0]!;
+  const constants = {
+    format,
+    lanes,
+    width,
+    norm: { epsilon: norm!.epsilon, offset: norm!.offset, gainRow: gain?.rowOffset, prepared: false },
+  };
+  const kernel = prepareNormKernel(constants);
+  const scaled = lowering.scratch(rows * width * 4, 'scaled');
+  const squares = lowering.scratch(rows * 4, 'squares');
+  lowering.dispatch(kernel, {
+    constants,
+    bindings: { x: lowering.tensor(x), ...(gain ? { gain: gain.codes } : {}), scaled, squares },
+    workgroups: [rows, 1, 1],
+    label: `${norm!.gain?.name ?? 'norm'}: ${kernel.name}`,
+    bytes: 4 * (2 * rows * width + (gain ? width : 0)),
+    flops: 3 * rows * width,
+  });
+  return { x: scaled, squares };
+}
+
 /** Chooses the kernel for each part of the weight and appends its dispatch. */
-export function lowerLinear(lowering: Lowering, plan: LinearPlan): void {
+export function lowerLinear(lowering: Lowering, plan: LinearPlan, choice = linearChoice(lowering.device)): void {
   const { x, weights, biases, norm, gate, residual, outputs } = plan;
   const [first] = weights as readonly [Weight];
   const [rows, width] = [rowCount(x.shape), first.width];
@@ -52,7 +77,8 @@ export function lowerLinear(lowering: Lowering, plan: LinearPlan): void {
   const packed = outputs.length > 1 ? packOutputs(lowering, outputs, name) : undefined;
   const y = packed?.y ?? lowering.tensor(outputs[0]!);
   const stride = outputs[0]!.shape.at(-1)!;
-  const gain = norm?.gain && lowering.weight(norm.gain)[0]!;
+  const prepared = norm && choice.preparesNorm(rows) ? prepareNorm(lowering, plan, choice.lanes(first.format, width)) : undefined;
+  const gain = norm?.gain && !prepared ? lowering.weight(norm.gain)[0]! : undefined;
   const biasParts = biases.map((bias) => bias && { ...lowering.weight(bias)[0]!, width: bias.width });
   for (const part of parts) {
     const readRows = part.rowEnd - part.rowBegin;
@@ -62,20 +88,22 @@ export function lowerLinear(lowering: Lowering, plan: LinearPlan): void {
       width,
       outputs: gate === undefined ? readRows : readRows / 2,
       rowOffset: part.rowOffset,
-      segments: packed?.segments ?? [{ begin: 0, end: readRows, offset: part.rowBegin, stride }],
+      segments: packed?.segments ?? [{ begin: 0, end: readRows, column: part.rowBegin, stride }],
       biases: biasParts.map((bias) => bias && part.rowBegin + bias.rowOffset * bias.width),
-      ...(norm ? { norm: { epsilon: norm.epsilon, offset: norm.offset, gainRow: gain?.rowOffset } } : {}),
+      ...(norm ? { norm: { epsilon: norm.epsilon, offset: norm.offset, gainRow: gain?.rowOffset, prepared: prepared !== undefined } } : {}),
       ...(gate === undefined ? {} : { gate }),
       residual: residual !== undefined,
     };
-    const cut = matvecCut(linearDeviceKind(lowering.device), slots);
+    const cut = choice.cut(slots);
     const kernel = matvecKernel(slots, cut);
     const weightTotal = weightBytes(first.format, readRows, width);
     const outputCount = rows * slots.outputs;
     lowering.dispatch(kernel, {
       constants: { slots, cut },
+      uniforms: { rows },
       bindings: {
-        x: lowering.tensor(x),
+        x: prepared?.x ?? lowering.tensor(x),
+        ...(prepared ? { squares: prepared.squares } : {}),
         codes: part.codes,
         ...(part.scales ? { scales: part.scales } : {}),
         ...(gain ? { gain: gain.codes } : {}),
@@ -83,7 +111,7 @@ export function lowerLinear(lowering: Lowering, plan: LinearPlan): void {
         ...(residual ? { residual: lowering.tensor(residual) } : {}),
         y,
       },
-      workgroups: grid(matvecGrid(slots, cut).workgroups),
+      workgroups: grid(matvecWorkgroups(slots, cut)),
       label: `${name}: ${kernel.name}`,
       bytes: weightTotal.codes + weightTotal.scales + 4 * (elementCount(x.shape) + outputCount),
       flops: 2 * outputCount * matricesOf(slots) * width,

@@ -8,9 +8,8 @@
 import { defineKernel } from '../../kernel/define-kernel.ts';
 import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
-import { wgslLiteral } from '../elementwise/expression.ts';
 import type { LinearSlots } from './linear-slots.ts';
-import { linearBindings, matricesOf, slotFunctions, slotsName } from './linear-slots.ts';
+import { gainQuadWgsl, linearBindings, linearUniforms, matricesOf, slotFunctions, slotsName, sumsSquares } from './linear-slots.ts';
 
 /** How the work of a {@link matvecKernel} is cut. Only `lanes` has a say in the bits. */
 export interface MatvecCut {
@@ -31,11 +30,13 @@ export interface MatvecConstants {
   readonly cut: MatvecCut;
 }
 
-/** Outputs that a workgroup computes, and the number of workgroups. */
-export function matvecGrid(slots: LinearSlots, cut: MatvecCut): { readonly chunks: number; readonly workgroups: number } {
-  const chunks = Math.ceil(slots.rows / cut.rows);
-  const outputsPerWorkgroup = (cut.workgroup / cut.lanes) * cut.outputs;
-  return { chunks, workgroups: chunks * Math.ceil(slots.outputs / outputsPerWorkgroup) };
+function outputsPerWorkgroup({ workgroup, lanes, outputs }: MatvecCut): number {
+  return (workgroup / lanes) * outputs;
+}
+
+/** Number of workgroups of the kernel. */
+export function matvecWorkgroups(slots: LinearSlots, cut: MatvecCut): number {
+  return Math.ceil(slots.rows / cut.rows) * Math.ceil(slots.outputs / outputsPerWorkgroup(cut));
 }
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
@@ -49,21 +50,17 @@ function pairwise(items: readonly string[]): string {
 /** Name of the accumulator of weight row r of a matrix, for row m of `x`. */
 const sum = (matrix: number, r: number, m: number) => `sum${matrix}_${r}_${m}`;
 
-function gainQuad({ gainRow, offset }: NonNullable<LinearSlots['norm']>, k: string): string {
-  if (gainRow === undefined) return 'vec4<f32>(1.0)';
-  return offset === 0 ? `gainQuad(${gainRow}u, ${k})` : `gainQuad(${gainRow}u, ${k}) + ${wgslLiteral(offset, 'f32')}`;
-}
-
 /** Declares accumulators and walks the lane's units. */
 export function matvecLoop({ slots, cut }: MatvecConstants): string {
   const reader = weightReader(slots.format, slots.width);
   const [matrices, outputs, rows, quads] = [range(matricesOf(slots)), range(cut.outputs), range(cut.rows), range(reader.quads)];
   const aheads = range(reader.units % (cut.lanes * cut.ahead) === 0 ? cut.ahead : 1);
+  const normed = sumsSquares(slots);
   const lines: string[] = [];
   const last = slots.outputs - 1;
   for (const m of rows) {
-    lines.push(`let row${m} = min(firstRow + ${m}u, ${slots.rows - 1}u);`);
-    if (slots.norm) lines.push(`var squares${m} = 0.0;`);
+    lines.push(`let row${m} = min(firstRow + ${m}u, u.rows - 1u);`);
+    if (normed) lines.push(`var squares${m} = 0.0;`);
   }
   for (const matrix of matrices) {
     for (const r of outputs) {
@@ -85,9 +82,9 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
     lines.push('  {');
     for (const q of quads) {
       lines.push(`    let k${q} = ${reader.position(`unit${a}`, q)};`);
-      if (slots.norm) lines.push(`    let gain${q} = ${gainQuad(slots.norm, `k${q}`)};`);
+      if (normed) lines.push(`    let gain${q} = ${gainQuadWgsl(slots.norm!, `k${q}`)};`);
       for (const m of rows) {
-        if (!slots.norm) {
+        if (!normed) {
           lines.push(`    let x${q}_${m} = xQuad(row${m}, k${q});`);
           continue;
         }
@@ -116,13 +113,14 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
 
 /** Which tile a workgroup takes; neighbouring workgroups share weights. */
 export function matvecPlace({ slots, cut }: MatvecConstants): string {
-  const { chunks, workgroups } = matvecGrid(slots, cut);
+  const outputTiles = Math.ceil(slots.outputs / outputsPerWorkgroup(cut));
   return /* wgsl */ `
   let tile = ${linearWorkgroupWgsl};
-  if (tile >= ${workgroups}u) { return; }
+  let chunks = (u.rows + ${cut.rows - 1}u) / ${cut.rows}u;
+  if (tile >= chunks * ${outputTiles}u) { return; }
   let lane = local % ${cut.lanes}u;
-  let firstRow = (tile % ${chunks}u) * ${cut.rows}u;
-  let firstOutput = ((tile / ${chunks}u) * ${cut.workgroup / cut.lanes}u + local / ${cut.lanes}u) * ${cut.outputs}u;`;
+  let firstRow = (tile % chunks) * ${cut.rows}u;
+  let firstOutput = ((tile / chunks) * ${cut.workgroup / cut.lanes}u + local / ${cut.lanes}u) * ${cut.outputs}u;`;
 }
 
 /** WGSL entry point line of a workgroup size. */
@@ -131,6 +129,12 @@ export const matvecEntry = (workgroup: number) => /* wgsl */ `
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {`;
 
+/** The sum of squares of a row: what the walk found, what was prepared, or nothing. */
+function squaresOf(slots: LinearSlots, row: string, walked: string): string {
+  if (slots.norm?.prepared) return `squares[${row}]`;
+  return sumsSquares(slots) ? walked : '0.0';
+}
+
 /** One lane a row: sums are finished where they were made. */
 function finishAlone({ slots, cut }: MatvecConstants): string {
   const lines: string[] = [];
@@ -138,8 +142,8 @@ function finishAlone({ slots, cut }: MatvecConstants): string {
     for (const m of range(cut.rows)) {
       const sums = slots.gate === undefined ? sum(0, r, m) : `vec2<f32>(${sum(0, r, m)}, ${sum(1, r, m)})`;
       lines.push(
-        `if (firstOutput + ${r}u < ${slots.outputs}u && firstRow + ${m}u < ${slots.rows}u) {
-    finish(firstRow + ${m}u, firstOutput + ${r}u, ${sums}, ${slots.norm ? `squares${m}` : '0.0'});
+        `if (firstOutput + ${r}u < ${slots.outputs}u && firstRow + ${m}u < u.rows) {
+    finish(firstRow + ${m}u, firstOutput + ${r}u, ${sums}, ${squaresOf(slots, `firstRow + ${m}u`, `squares${m}`)});
   }`,
       );
     }
@@ -149,7 +153,7 @@ function finishAlone({ slots, cut }: MatvecConstants): string {
 
 /** Values that a lane hands over for each of its outputs and rows, one array of workgroup memory each. */
 function valuesPerLane({ slots, cut }: MatvecConstants): number {
-  return matricesOf(slots) * cut.outputs * cut.rows + (slots.norm ? cut.rows : 0);
+  return matricesOf(slots) * cut.outputs * cut.rows + (sumsSquares(slots) ? cut.rows : 0);
 }
 
 /** Bytes of workgroup memory of the kernel. One column of padding keeps the readers of different values on different banks. */
@@ -165,11 +169,11 @@ function finishTogether(constants: MatvecConstants): string {
   const results = cut.outputs * cut.rows;
   const values = [
     ...range(matrices).flatMap((matrix) => range(cut.outputs).flatMap((r) => range(cut.rows).map((m) => sum(matrix, r, m)))),
-    ...(slots.norm ? range(cut.rows).map((m) => `squares${m}`) : []),
+    ...(sumsSquares(slots) ? range(cut.rows).map((m) => `squares${m}`) : []),
   ];
-  const squares = slots.norm ? `laneSum((${matrices * results}u + m) * ${pitch}u + from)` : '0.0';
-  const first = `laneSum(value * ${pitch}u + from)`;
-  const sums = slots.gate === undefined ? first : `vec2<f32>(${first}, laneSum((value + ${results}u) * ${pitch}u + from))`;
+  const squares = squaresOf(slots, 'row', `laneSum((${matrices * results}u + m) * ${pitch}u + base)`);
+  const first = `laneSum(value * ${pitch}u + base)`;
+  const sums = slots.gate === undefined ? first : `vec2<f32>(${first}, laneSum((value + ${results}u) * ${pitch}u + base))`;
   return /* wgsl */ `
   ${values.map((value, i) => `lanes[${i * pitch}u + local] = ${value};`).join('\n  ')}
   workgroupBarrier();
@@ -177,19 +181,19 @@ function finishTogether(constants: MatvecConstants): string {
     let value = item % ${results}u;
     let group = item / ${results}u;
     let m = value % ${cut.rows}u;
-    let from = group * ${cut.lanes}u;
+    let base = group * ${cut.lanes}u;
     let row = firstRow + m;
-    let output = ((tile / ${matvecGrid(slots, cut).chunks}u) * ${cut.workgroup / cut.lanes}u + group) * ${cut.outputs}u + value / ${cut.rows}u;
-    if (row < ${slots.rows}u && output < ${slots.outputs}u) { finish(row, output, ${sums}, ${squares}); }
+    let output = ((tile / chunks) * ${cut.workgroup / cut.lanes}u + group) * ${cut.outputs}u + value / ${cut.rows}u;
+    if (row < u.rows && output < ${slots.outputs}u) { finish(row, output, ${sums}, ${squares}); }
   }`;
 }
 
 function laneSumFunction(constants: MatvecConstants): string {
   const { lanes, workgroup } = constants.cut;
-  const items = range(lanes).map((i) => `lanes[from + ${i}u]`);
+  const items = range(lanes).map((i) => `lanes[base + ${i}u]`);
   return /* wgsl */ `
 var<workgroup> lanes: array<f32, ${valuesPerLane(constants) * (workgroup + 1)}>;
-fn laneSum(from: u32) -> f32 { return ${pairwise(items)}; }`;
+fn laneSum(base: u32) -> f32 { return ${pairwise(items)}; }`;
 }
 
 /** The portable kernel for these slots: `y[m, n] = sum_k x[m, k] * w[n, k]`, f32 products and sums. */
@@ -198,6 +202,7 @@ export function matvecKernel(slots: LinearSlots, cut: MatvecCut) {
   return defineKernel({
     name: `matvec-${slotsName(slots)}-${cut.lanes}-lanes`,
     bindings: linearBindings(slots),
+    uniforms: linearUniforms,
     wgsl: (constants: MatvecConstants) => /* wgsl */ `
 ${slotFunctions(constants.slots)}
 ${alone ? '' : laneSumFunction(constants)}
