@@ -8,6 +8,9 @@ export interface AttentionReferenceOptions {
   readonly softcap?: number;
 }
 
+/** The depth of a row without a key. */
+export const seesNothing = 0xffff_ffff;
+
 const element = (cache: NdArray) => (cache.dtype === 'u32' ? (i: number) => unpackHalf(cache.data, i) : (i: number) => cache.data[i]!);
 
 /**
@@ -16,7 +19,7 @@ const element = (cache: NdArray) => (cache.dtype === 'u32' ? (i: number) => unpa
 export function attentionReference(
   q: NdArray,
   cache: { readonly keys: NdArray; readonly values: NdArray },
-  rows: { readonly depths: NdArray; readonly count: NdArray; readonly length: NdArray; readonly path?: NdArray | undefined; readonly sinks?: NdArray | undefined },
+  rows: { readonly depths: NdArray; readonly count: NdArray; readonly length: NdArray; readonly path?: NdArray | undefined; readonly begins?: NdArray | undefined; readonly sinks?: NdArray | undefined },
   { scale, window = Infinity, softcap }: AttentionReferenceOptions,
 ): NdArray {
   const [rowTotal, heads, keyDim] = q.shape as [number, number, number];
@@ -27,9 +30,9 @@ export function attentionReference(
   const length = rows.length.data[0]!;
   const maxDepth = rows.path?.shape[1] ?? 0;
   for (let row = 0; row < Math.min(rowTotal, rows.count.data[0]!); row++) {
-    const last = rows.depths.data[row]!;
+    const last = rows.depths.data[row]! === seesNothing ? -1 : rows.depths.data[row]!;
     const slots: number[] = [];
-    for (let j = Math.max(0, last - window + 1); j <= last; j++) {
+    for (let j = Math.max(rows.begins?.data[row] ?? 0, last - window + 1); j <= last; j++) {
       slots.push(rows.path && j >= length ? rows.path.data[row * maxDepth + j - length]! : j);
     }
     for (let head = 0; head < heads; head++) {

@@ -2,6 +2,7 @@ import { ArgumentError, DTypeError, ShapeError } from '../../errors.ts';
 import { elementCount, shapeText } from '../../graph/dtype.ts';
 import { defineOperation } from '../../graph/operation.ts';
 import type { State } from '../../graph/state.ts';
+import { expectDType, expectShape } from '../../graph/expect.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Weight } from '../../graph/weight.ts';
 import { expectVectorWeight } from '../layer-norm/vector-weight.ts';
@@ -46,6 +47,11 @@ function check(q: Tensor, cache: KvCache, rows: AttentionRows, { window, softcap
   if (rows.path && (rows.path.dtype !== 'u32' || rows.path.shape.length !== 2 || rows.path.shape[0] !== q.shape[0])) {
     throw new ShapeError(`attention: expected path as [${q.shape[0]}, maxDepth] u32, got ${shapeText(rows.path.shape)} ${rows.path.dtype}.`);
   }
+  if (rows.begins) {
+    if (rows.path) throw new ArgumentError('attention: expected begins or path, got both; rows of a tree see all positions up to their depth.');
+    expectDType('attention: begins', rows.begins, ['u32']);
+    expectShape('attention: begins', rows.begins, [q.shape[0]!]);
+  }
   if (sinks) expectVectorWeight('attention: sinks, one a query head,', sinks, q.shape[1]!);
   if (window !== undefined && !(Number.isSafeInteger(window) && window >= 1)) {
     throw new ArgumentError(`attention: expected a window of at least 1 position, got ${window}; leave it out to see all.`);
@@ -58,7 +64,7 @@ function check(q: Tensor, cache: KvCache, rows: AttentionRows, { window, softcap
 
 /** Which keys each row sees; tensors as in the rows of a forward pass. */
 export interface AttentionRows {
-  /** `[M]` u32: last logical position that the row sees. */
+  /** `[M]` u32: last logical position that the row sees; 0xffffffff for a row that sees nothing and becomes zeros. */
   readonly depths: Tensor;
   /** `[1]` u32: rows in use. */
   readonly count: Tensor;
@@ -66,6 +72,8 @@ export interface AttentionRows {
   readonly length: Tensor;
   /** `[M, maxDepth]` u32: slot of position `length + d` on the row's path; without, every position lies in the slot of its number. */
   readonly path?: Tensor;
+  /** `[M]` u32: first logical position that the row sees, 0 without; not together with `path`. */
+  readonly begins?: Tensor;
 }
 
 /** How scores are made. */
@@ -96,11 +104,13 @@ export interface AttentionOptions {
 export function attention(q: Tensor, cache: KvCache, rows: AttentionRows, options: AttentionOptions): Tensor {
   check(q, cache, rows, options);
   const { scale, window, softcap, sinks } = options;
-  const { depths, count, length, path } = rows;
-  const operands = [q, cache.keys, cache.values, depths, count, length, ...(path ? [path] : []), ...(sinks ? [sinks] : [])];
+  const { depths, count, length, path, begins } = rows;
+  const optional = [path, begins, sinks].filter((operand) => operand !== undefined);
+  const operands = [q, cache.keys, cache.values, depths, count, length, ...optional];
   return q.graph.apply(attentionOperation, operands, {
     scale,
     tree: path !== undefined,
+    begins: begins !== undefined,
     sinks: sinks !== undefined,
     ...(window === undefined ? {} : { window }),
     ...(softcap === undefined ? {} : { softcap }),

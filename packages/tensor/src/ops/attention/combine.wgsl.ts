@@ -10,6 +10,14 @@ export interface CombineConstants extends AttentionFamily {
   readonly partialBlocks: number;
 }
 
+/** What the combine kernel reads. */
+export interface CombineParts {
+  /** Whether there are scores without a value. */
+  readonly sinks: boolean;
+  /** Whether each row has a first position of its own. */
+  readonly begins: boolean;
+}
+
 /** What differs between widths and capacities that share a pipeline; `sinkBegin` is the first element of the sinks in their binding. */
 const uniforms = { rowBegin: 'u32', passRows: 'u32', partials: 'u32', capacity: 'u32', sinkBegin: 'u32' } as const;
 
@@ -19,29 +27,31 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
  * Folds the partials of each (row, head): blocks in order into spans, spans in order into the row, then divides by the sum of weights.
  * A lane owns columns of the output; rows that are not in use become zeros.
  */
-export function combineKernel({ sinks }: { sinks: boolean }) {
+export function combineKernel({ sinks, begins }: CombineParts) {
   const bindings: Record<string, Binding> = {
     partials: read('f32'),
     depths: read('u32'),
     count: read('u32'),
+    ...(begins ? { begins: read('u32') } : {}),
     ...(sinks ? { sinks: read('f32') } : {}),
     y: write('f32'),
   };
   return defineKernel({
-    name: `attention-combine${sinks ? '-sinks' : ''}`,
+    name: `attention-combine${begins ? '-begins' : ''}${sinks ? '-sinks' : ''}`,
     bindings,
     uniforms,
-    wgsl: (c: CombineConstants) => combineWgsl(c, sinks),
+    wgsl: (c: CombineConstants) => combineWgsl(c, { sinks, begins }),
   });
 }
 
-function combineWgsl(c: CombineConstants, sinks: boolean): string {
+function combineWgsl(c: CombineConstants, { sinks, begins }: CombineParts): string {
   const { lanes, block, spanBlocks, partialBlocks, valueDim, heads } = c;
   const cols = range(Math.ceil(valueDim / lanes));
   const unrolled = range(spanBlocks / partialBlocks);
   const guarded = (i: number, text: string) => ((i + 1) * lanes <= valueDim ? text : `if (lane + ${i * lanes}u < ${valueDim}u) { ${text} }`);
   const each = (items: readonly number[], text: (i: number) => string) => items.map(text).join('\n');
   const partialKeys = block * partialBlocks;
+  const windowBegin = c.window === undefined ? '0u' : `keys - min(keys, ${c.window}u)`;
   const fold = (into: string, from_: string, column: (i: number) => string) => `
         let peak = max(${into}Top, ${from_}Top);
         let kept = exp(${into}Top - peak);
@@ -73,12 +83,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let head = workgroup.x;
   let row = u.rowBegin + workgroup.y;
   let out = (row * ${heads}u + head) * ${valueDim}u + lane;
-  if (row >= count[0]) {
+  let keys = min(depths[row] + 1u, u.capacity);
+  let firstKey = ${begins ? `max(begins[row], ${windowBegin})` : windowBegin};
+  if (row >= count[0] || firstKey >= keys) {
 ${each(cols, (i) => `    ${guarded(i, `y[out + ${i * lanes}u] = 0.0;`)}`)}
     return;
   }
-  let keys = min(depths[row] + 1u, u.capacity);
-  let firstKey = ${c.window === undefined ? '0u' : `keys - min(keys, ${c.window}u)`};
   let begin = firstKey / ${partialKeys}u;
   let end = (keys - 1u) / ${partialKeys}u + 1u;
   var rowTop = lowest;

@@ -10,16 +10,16 @@ import { splitKernel } from './split.wgsl.ts';
 
 /** Appends the partial and the combine kernel, once for each pass of rows. */
 export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttributes>, family: AttentionFamily): void {
-  const { q, keys, values, depths, count, length, path, sinks } = attentionOperands(node.operands, node.attributes);
+  const { q, keys, values, depths, count, length, path, begins, sinks } = attentionOperands(node.operands, node.attributes);
   const sizes = attentionSizes(node);
   const { rows, heads, kvHeads, keyDim, valueDim, capacity, packed } = sizes;
   const plan = splitPlan(sizes, family);
   const { scale, softcap } = node.attributes;
   const key = elementAccess(keyDim, { packed });
   const value = elementAccess(valueDim, { packed, least: Math.ceil(valueDim / family.lanes) });
-  const split = splitKernel({ key, value, tree: path !== undefined });
+  const split = splitKernel({ key, value, tree: path !== undefined, begins: begins !== undefined });
   const sinkPart = sinks && lowering.weight(sinks)[0]!;
-  const combine = combineKernel({ sinks: sinkPart !== undefined });
+  const combine = combineKernel({ sinks: sinkPart !== undefined, begins: begins !== undefined });
   const partials = lowering.scratch(plan.partialBytes, 'attention partials');
   const partialKeys = family.block * plan.partialBlocks;
   const cacheBytes = (4 / (packed ? 2 : 1)) * kvHeads * (keyDim + valueDim);
@@ -39,6 +39,7 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
         depths: lowering.tensor(depths),
         count: lowering.tensor(count),
         ...(path ? { length: lowering.tensor(length), path: lowering.tensor(path) } : {}),
+        ...(begins ? { begins: lowering.tensor(begins) } : {}),
         partials,
       },
       workgroups: (bound) => [
@@ -56,6 +57,7 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
         partials,
         depths: lowering.tensor(depths),
         count: lowering.tensor(count),
+        ...(begins ? { begins: lowering.tensor(begins) } : {}),
         ...(sinkPart ? { sinks: sinkPart.codes } : {}),
         y: lowering.tensor(node.outputs[0]!),
       },

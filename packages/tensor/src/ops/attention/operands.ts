@@ -5,21 +5,28 @@ import type { Tensor } from '../../graph/tensor.ts';
 import { cacheLayout } from '../append/cache.ts';
 import type { AttentionFamily, AttentionSizes } from './family.ts';
 
-/** What the operation was called with. Operands: q, keys, values, depths, count, length, then path and sinks if there are any. */
+/**
+ * What the operation was called with. Operands: q, keys, values, depths, count, length, then path, begins and sinks if there are any.
+ */
 export interface AttentionAttributes {
   readonly scale: number;
   readonly window?: number;
   readonly softcap?: number;
-  readonly tree: boolean;
-  readonly sinks: boolean;
+  readonly tree?: boolean;
+  readonly begins?: boolean;
+  readonly sinks?: boolean;
   /** Order of sums; the device's by default. */
   readonly family?: AttentionFamily;
 }
 
 /** The operands by name. */
-export function attentionOperands<Any extends Operand | NdArray>(operands: readonly Any[], { tree, sinks }: AttentionAttributes) {
-  const [q, keys, values, depths, count, length] = operands as readonly [Any, Any, Any, Any, Any, Any];
-  return { q, keys, values, depths, count, length, path: tree ? operands[6] : undefined, sinks: sinks ? operands[tree ? 7 : 6] : undefined };
+export function attentionOperands<Any extends Operand | NdArray>(
+  operands: readonly Any[],
+  { tree = false, begins = false, sinks = false }: AttentionAttributes,
+) {
+  const [q, keys, values, depths, count, length, ...optional] = operands as readonly [Any, Any, Any, Any, Any, Any, ...Any[]];
+  const take = (present: boolean) => (present ? optional.shift() : undefined);
+  return { q, keys, values, depths, count, length, path: take(tree), begins: take(begins), sinks: take(sinks) };
 }
 
 /** The sizes of an application. */

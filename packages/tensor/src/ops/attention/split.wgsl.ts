@@ -18,6 +18,16 @@ export interface SplitConstants extends AttentionFamily {
   readonly score: ScoreOptions;
 }
 
+/** What the partial kernel reads. */
+export interface SplitParts {
+  readonly key: ElementAccess;
+  readonly value: ElementAccess;
+  /** Whether rows lie in a tree, and find slots by their paths. */
+  readonly tree: boolean;
+  /** Whether each row has a first position of its own. */
+  readonly begins: boolean;
+}
+
 /** What differs between widths and capacities that share a pipeline. */
 const uniforms = {
   /** End of this pass's rows, and its first. */
@@ -36,7 +46,7 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
  * score, the sum of weights and the weighted sum of values. Phases of a block: a lane scores a key for all queries; every lane finds the
  * maxima; a lane owns columns of the values and walks the keys in order.
  */
-export function splitKernel({ key, value, tree }: { key: ElementAccess; value: ElementAccess; tree: boolean }) {
+export function splitKernel({ key, value, tree, begins }: SplitParts) {
   const bindings: Record<string, Binding> = {
     q: read(key.type),
     keys: read(key.binding),
@@ -44,17 +54,18 @@ export function splitKernel({ key, value, tree }: { key: ElementAccess; value: E
     depths: read('u32'),
     count: read('u32'),
     ...(tree ? { length: read('u32'), path: read('u32') } : {}),
+    ...(begins ? { begins: read('u32') } : {}),
     partials: write('f32'),
   };
   return defineKernel({
-    name: `attention-split${tree ? '-tree' : ''}-${key.binding}-${value.binding}`,
+    name: `attention-split${tree ? '-tree' : ''}${begins ? '-begins' : ''}-${key.binding}-${value.binding}`,
     bindings,
     uniforms,
-    wgsl: (c: SplitConstants) => splitWgsl(c, { key, value, tree }),
+    wgsl: (c: SplitConstants) => splitWgsl(c, { key, value, tree, begins }),
   });
 }
 
-function splitWgsl(c: SplitConstants, { key, value, tree }: { key: ElementAccess; value: ElementAccess; tree: boolean }): string {
+function splitWgsl(c: SplitConstants, { key, value, tree, begins }: SplitParts): string {
   const { lanes, block, kvHeads, heads, groupHeads, groupRows, partialBlocks } = c;
   const keyVectors = c.keyDim / key.width;
   const valueVectors = c.valueDim / value.width;
@@ -106,6 +117,8 @@ ${each(range(groupRows), (r) => `  var begin${r} = 0u;
   if (rowBase + ${r}u < used) {
     end${r} = min(depths[rowBase + ${r}u] + 1u, u.capacity);
     begin${r} = ${windowed ? `end${r} - min(end${r}, ${c.window}u)` : '0u'};
+${begins ? `    begin${r} = max(begin${r}, begins[rowBase + ${r}u]);
+    if (begin${r} >= end${r}) { end${r} = 0u; }` : ''}
   }`)}
   if (lane == 0u) {
     var first = 0xffffffffu;
