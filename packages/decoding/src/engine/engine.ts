@@ -88,16 +88,22 @@ export class Engine {
 
   /**
    * Compiles the programs of plain decoding, checks that everything fits, takes the memory and has the weights uploaded.
+   * Whatever fails, the memory is given back, that of the weight store too.
    * @throws {@link DeviceLimitError} before any weight is loaded, with the numbers, when it does not fit.
    */
   static async create(options: EngineOptions): Promise<Engine> {
     const engine = new Engine(options);
-    await engine.speculation(undefined).round(1);
-    engine.#chunks = options.chunkTokens ?? (await choosePrefillChunks(engine));
-    if (engine.#chunks.length === 0 || engine.#chunks.some((chunk) => !Number.isInteger(chunk) || chunk < 1)) {
-      throw new ArgumentError(
-        `Engine: chunkTokens must be positive whole numbers, got [${engine.#chunks.join(', ')}].`,
-      );
+    try {
+      await engine.speculation(undefined).round(1);
+      engine.#chunks = options.chunkTokens ?? (await choosePrefillChunks(engine));
+      if (engine.#chunks.length === 0 || engine.#chunks.some((chunk) => !Number.isInteger(chunk) || chunk < 1)) {
+        throw new ArgumentError(
+          `Engine: chunkTokens must be positive whole numbers, got [${engine.#chunks.join(', ')}].`,
+        );
+      }
+    } catch (error) {
+      engine.destroy();
+      throw error;
     }
     return engine;
   }

@@ -4,7 +4,7 @@ import { loadTokenizer, loadWeights, openCheckpoint } from '@forerun/checkpoints
 import type { Drafter } from '@forerun/contracts';
 import { AbortedError, MismatchedPartsError } from '@forerun/contracts';
 import { Engine } from '@forerun/decoding';
-import { draftModel } from '@forerun/drafters';
+import * as drafters from '@forerun/drafters';
 import type { LoadedModel as CheckpointModel } from '@forerun/models';
 import { loadModel } from '@forerun/models';
 import type { DeviceOptions, Weight } from '@forerun/tensor';
@@ -66,7 +66,7 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
   const given = options.device instanceof Device ? options.device : undefined;
   const device = given ?? (await requestDevice(options.device as DeviceOptions | undefined));
   const store = new WeightStore(device);
-  const drafter = draft && draftModel(draft.model.decoder);
+  const drafter = draft && (drafters as any).draftModel(draft.model.decoder);
   let engine: Engine | undefined;
   try {
     engine = await Engine.create({
@@ -132,10 +132,17 @@ async function fill(
     const own = new Set(model.weights);
     const wanted = weights.filter((weight) => own.has(weight));
     if (wanted.length === 0) continue;
-    await loadWeights(checkpoint, wanted, new WeightUpload(store), {
-      signal,
-      onProgress: (progress) => onProgress?.({ part: part as ModelLoadProgress['part'], ...progress }),
-    });
+    const upload = new WeightUpload(store);
+    try {
+      await loadWeights(checkpoint, wanted, upload, {
+        signal,
+        onProgress: (progress) => onProgress?.({ part: part as ModelLoadProgress['part'], ...progress }),
+      });
+    } catch (cause) {
+      // Only an upload that is finished gives its staging memory back; that pieces are missing is known.
+      await upload.finish().catch(() => undefined);
+      throw cause;
+    }
   }
 }
 

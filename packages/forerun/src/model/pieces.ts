@@ -5,9 +5,10 @@ import type { GenerationPiece } from './generation.ts';
 /** Tokens before a text that decide how its first character is written. */
 const contextTokens = 16;
 
-/** A detokenizer that goes on where `before` ends. */
+/** A detokenizer that goes on where `before` ends; ids that the vocabulary does not have are passed over. */
 export function detokenizerAfter(tokenizer: Tokenizer, before: readonly number[]): StreamingDetokenizer {
-  return tokenizer.detokenizer({ after: before.slice(-contextTokens) });
+  const known = before.slice(-contextTokens).filter((id) => Number.isInteger(id) && id >= 0 && id < tokenizer.vocabSize);
+  return tokenizer.detokenizer({ after: known });
 }
 
 /** Turns rounds into pieces that say of each token where it came from. */

@@ -1,0 +1,37 @@
+import { type ByteSource, memorySource } from '@forerun/checkpoints';
+import { ArgumentError } from '@forerun/tensor';
+import { describe, expect, it } from 'vitest';
+import { goldenFolder } from '../../test/byte-checkpoint.ts';
+import { type ModelSource, openSource } from './source.ts';
+
+const place = async (source: ModelSource): Promise<string> => (await openSource(source)).describe();
+
+describe('openSource', () => {
+  const folder = goldenFolder('llama');
+  it('takes paths and file URLs of folders', async () => {
+    expect(await place(folder)).toBe(folder);
+    expect(await place(new URL(`file://${folder}/`))).toBe(folder);
+    expect(await place(`file://${folder}`)).toBe(folder);
+    expect(await place({ url: new URL(`file://${folder}`) })).toBe(folder);
+    expect(await place('./nowhere/at/all')).toMatch(/nowhere\/at\/all$/);
+  });
+
+  it('takes a name for a folder only where there is one with a model in it', async () => {
+    expect(await place('packages/forerun')).toBe('https://huggingface.co/packages/forerun@main');
+    expect((await openSource('some-owner/some-model', { revision: 'v1' })).describe()).toMatch(/some-owner\/some-model@v1$/);
+    expect(await place('../some-model')).not.toMatch(/huggingface/);
+  });
+
+  it('takes URLs, files of a browser and sources of one\'s own', async () => {
+    expect(await place('https://example.org/model')).toBe('https://example.org/model');
+    expect(await place(new URL('https://example.org/model/'))).toBe('https://example.org/model');
+    const own = memorySource(new Map([['config.json', new Uint8Array(2)]])) as ByteSource;
+    expect(await openSource(own)).toBe(own);
+    const picked = await openSource([new File(['{}'], 'config.json')]);
+    expect(await picked.exists('config.json')).toBe(true);
+  });
+
+  for (const wrong of ['', '  ', 7, null, undefined, {}, true] as unknown as ModelSource[]) {
+    it(`refuses ${JSON.stringify(wrong)}`, () => expect(openSource(wrong)).rejects.toThrow(ArgumentError));
+  }
+});
