@@ -44,6 +44,11 @@ function tests(name: string, ...parameters: readonly string[]): Step {
   return [name, () => program('vitest', 'run', ...reporters, ...parameters)];
 }
 
+/** The tests of kernels on the other implementation of WebGPU. */
+function deno(...parameters: readonly string[]): Step {
+  return ['deno', () => program('node', 'packages/tooling/src/deno/deno-tests.ts', ...parameters)];
+}
+
 /** Runs every step that can run, also after one failed, and says at the end which did. */
 function all(steps: readonly Step[]): number {
   const failed: string[] = [];
@@ -66,7 +71,9 @@ function only(passed: boolean): number {
 const commands: Readonly<Record<string, (parameters: string[]) => number>> = {
   setup: () => 0,
   start: (parameters) => only(program('forerun', 'demo', ...parameters)),
-  test: (parameters) => all([build, ...checks, tests('tests', ...parameters)]),
+  test: (parameters) =>
+    all([build, ...checks, tests('tests', ...parameters), ...(parameters.length > 0 ? [] : [deno()])]),
+  deno: (parameters) => all([deno(...parameters)]),
   lavapipe: (parameters) => all([tests('lavapipe', 'packages/tensor', '--passWithNoTests', ...parameters)]),
   build: () => all([build]),
   check: () => all([build, ...checks]),

@@ -1,7 +1,25 @@
 import { spawn } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { root } from './checks/workspace.ts';
+import { root } from '../checks/workspace.ts';
+
+/** How every Deno of this repository is started: WebGPU on, sources for packages, all permissions, no downloads. */
+export const denoFlags = [
+  'run',
+  '--unstable-webgpu',
+  '--no-remote',
+  '--node-modules-dir=manual',
+  '--conditions=@forerun/source',
+  '--allow-all',
+] as const;
+
+/** Variables for its process besides the present ones. */
+export const denoVariables = { DENO_NO_UPDATE_CHECK: '1' } as const;
+
+/** The script that starts Deno, for Node to run. */
+export function denoLauncher(): string {
+  return join(dirname(fileURLToPath(import.meta.resolve('deno/package.json'))), 'bin.cjs');
+}
 
 /** What a script printed and how it ended. */
 export interface DenoResult {
@@ -24,17 +42,9 @@ export async function runInDeno(
   parameters: readonly string[] = [],
   timeoutMs = 120_000,
 ): Promise<DenoResult> {
-  const launcher = join(dirname(fileURLToPath(import.meta.resolve('deno/package.json'))), 'bin.cjs');
-  const flags = [
-    'run',
-    '--unstable-webgpu',
-    '--no-remote',
-    '--node-modules-dir=manual',
-    '--conditions=@forerun/source',
-  ];
-  const child = spawn(process.execPath, [launcher, ...flags, '--allow-all', script, ...parameters], {
+  const child = spawn(process.execPath, [denoLauncher(), ...denoFlags, script, ...parameters], {
     cwd: root,
-    env: { ...process.env, DENO_NO_UPDATE_CHECK: '1', NO_COLOR: '1' },
+    env: { ...process.env, ...denoVariables, NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
