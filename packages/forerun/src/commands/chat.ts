@@ -48,16 +48,16 @@ async function chat(flags: ChatFlags): Promise<void> {
   };
   reader.on('SIGINT', onInterrupt);
   interrupt.signal.addEventListener('abort', onInterrupt);
-  reader.setPrompt(terminal ? colours.bold('> ') : '');
+  reader.setPrompt(colours.bold('> '));
   try {
-    reader.prompt();
+    if (terminal) reader.prompt();
     for await (const said of reader) {
       if (said.trim() === '') break;
       answering = new AbortController();
       await answer(talk, said, { flags, model, signal: answering.signal });
       answering = undefined;
       if (interrupt.signal.aborted) break;
-      reader.prompt();
+      if (terminal) reader.prompt();
     }
   } finally {
     reader.close();

@@ -1,5 +1,6 @@
 import { text as readText } from 'node:stream/consumers';
 import { Command } from 'commander';
+import type { Generation } from '../model/generation.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { printable } from '../terminal/printable.ts';
@@ -35,24 +36,28 @@ export function generateCommand(): Command {
 
 async function generate(prompt: string | undefined, flags: GenerateFlags): Promise<void> {
   using interrupt = new Interrupt();
-  const { signal } = interrupt;
+  const options = generateOptions(flags, interrupt.signal);
   const given = await promptText(prompt);
-  using model = await loadByFlags(flags, signal);
-  const generation = model.generate(given, generateOptions(flags, signal));
-  try {
-    if (!flags.json) {
-      await writeOut(printable(given));
-      for await (const piece of generation) {
-        const shown = flags.colour ? colouredPiece(piece, { rejected: true }) : printable(piece.text);
-        await writeOut(shown);
-      }
-    }
-  } finally {
-    if (!flags.json) await line();
-  }
+  using model = await loadByFlags(flags, interrupt.signal);
+  const generation = model.generate(given, options);
+  if (!flags.json) await stream(generation, given, flags.colour ?? false);
   const result = await generation.result;
   if (flags.json) await jsonLine({ prompt: given, ...result, adapter: model.adapter });
   if (flags.stats) process.stderr.write(`${statisticsLine(result.statistics, model.adapter)}\n`);
+}
+
+/** Prints the text as it comes; the prompt goes before it as soon as there is something to go on with. */
+async function stream(generation: Generation, prompt: string, coloured: boolean): Promise<void> {
+  let begun = false;
+  try {
+    for await (const piece of generation) {
+      if (!begun) await writeOut(printable(prompt));
+      begun = true;
+      await writeOut(coloured ? colouredPiece(piece, { rejected: true }) : printable(piece.text));
+    }
+  } finally {
+    if (begun) await line();
+  }
 }
 
 async function promptText(prompt: string | undefined): Promise<string> {

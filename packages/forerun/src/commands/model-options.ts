@@ -1,4 +1,4 @@
-import type { SamplingSettings } from '@forerun/decoding';
+import { type SamplingSettings, samplingSettings } from '@forerun/decoding';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { load, type LoadOptions } from '../load/load.ts';
 import { shippedDraftOf, sourceByName } from './shipped.ts';
@@ -113,9 +113,12 @@ export async function loadByFlags(flags: ModelFlags, signal: AbortSignal): Promi
 export function generateOptions(flags: SamplingFlags & ModelFlags, signal: AbortSignal): GenerateOptions {
   const { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, seed } = flags;
   const settings = { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, seed };
-  const sampling = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+  const given = Object.entries(settings).filter(([, value]) => value !== undefined);
+  const sampling: Partial<SamplingSettings> = Object.fromEntries(given);
+  // What cannot be is said before anything is loaded.
+  samplingSettings(sampling);
   return {
-    sampling: sampling as Partial<SamplingSettings>,
+    sampling,
     signal,
     ...(flags.maxTokens === undefined ? {} : { maxTokens: flags.maxTokens }),
     ...(flags.stop ? { stopStrings: flags.stop } : {}),
