@@ -26,13 +26,16 @@ export class Staging {
     return {
       buffer,
       read: async (length) => {
+        const mappedBytes = Math.ceil(length / 4) * 4;
+        let copy: ArrayBuffer;
         try {
-          await buffer.mapAsync(mapModeRead, 0, Math.ceil(length / 4) * 4);
+          await buffer.mapAsync(mapModeRead, 0, mappedBytes);
+          // wgpu lets a map succeed on a device that was destroyed meanwhile; only its range is refused.
+          copy = buffer.getMappedRange(0, mappedBytes).slice(0, length);
+          buffer.unmap();
         } catch (cause) {
           throw await this.#device.explainRejection(cause);
         }
-        const copy = buffer.getMappedRange(0, Math.ceil(length / 4) * 4).slice(0, length);
-        buffer.unmap();
         const pool = this.#free.get(size);
         if (pool) pool.push(buffer);
         else this.#free.set(size, [buffer]);
