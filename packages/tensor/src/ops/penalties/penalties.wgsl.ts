@@ -12,19 +12,26 @@ const parentOf: Record<PathKind, string> = {
   tree: 'min(pathParents[row], row - 1u)',
 };
 
-/** WGSL of `followPath(row)`, run by one invocation: lists the tokens from `row` up to the anchor, which is left out. */
-export function pathWgsl(kind: PathKind): string {
-  if (kind === 'none') return 'fn followPath(start: u32) {}';
+/**
+ * WGSL of `countPath(row, block, stride)`: how often the tokens of an invocation stand on the path from `row` up to the anchor, which is left
+ * out. The invocation looks at `blocks` blocks of four tokens, `stride` blocks apart; `hits` is indexed in that order. Each
+ * invocation walks by itself, so that no barrier is needed.
+ */
+export function pathWgsl(kind: PathKind, blocks: number): string {
+  const declaration = `var<private> hits: array<u32, ${4 * blocks}>;`;
+  if (kind === 'none') return `${declaration}\nfn countPath(start: u32, first: u32, stride: u32) {}`;
   return /* wgsl */ `
-fn followPath(start: u32) {
+${declaration}
+fn countPath(start: u32, first: u32, stride: u32) {
   var row = start;
-  var length = 0u;
   while (row > 0u) {
-    pathList[length] = pathTokens[row];
-    length++;
+    let token = pathTokens[row];
+    let block = token / 4u;
+    if (block >= first && (block - first) % stride == 0u && (block - first) / stride < ${blocks}u) {
+      hits[(block - first) / stride * 4u + token % 4u]++;
+    }
     row = ${parentOf[kind]};
   }
-  pathLength = length;
 }`;
 }
 
@@ -36,15 +43,11 @@ export const pathBindings = {
 } as const satisfies Record<PathKind, object>;
 
 /**
- * WGSL of `penalise(x, token)`: the logit after penalties, by `counts`, `settings` and the path listed before. Clamped, so that a
- * huge penalty cannot make an infinity.
+ * WGSL of `penalise(x, token, onPath)`: the logit after penalties, by `counts`, `settings` and how often the token stands on the row's
+ * path. Clamped, so that a huge penalty cannot make an infinity.
  */
 export const penaliseWgsl = (vocabSize: number) => /* wgsl */ `
-var<workgroup> pathList: array<u32, ${maxPathRows}>;
-var<workgroup> pathLength: u32;
-fn penalise(x: f32, token: u32) -> f32 {
-  var onPath = 0u;
-  for (var i = 0u; i < pathLength; i++) { onPath += select(0u, 1u, pathList[i] == token); }
+fn penalise(x: f32, token: u32, onPath: u32) -> f32 {
   let seen = counts[token] + onPath;
   let generated = counts[${vocabSize}u + token] + onPath;
   let repetition = bitcast<f32>(settings[1].x);

@@ -3,7 +3,7 @@
  * each, with integer histograms, so that no order of additions matters. Probabilities count in fixed point, 2^31 for the most likely
  * token, in 64-bit sums of two words.
  */
-export const filterWgsl = (vocabSize: number) => /* wgsl */ `
+export const filterWgsl = (vocabSize: number, lanes: number) => /* wgsl */ `
 var<workgroup> binLow: array<atomic<u32>, 256>;
 var<workgroup> binHigh: array<atomic<u32>, 256>;
 var<workgroup> groupLow: array<u32, 16>;
@@ -48,12 +48,14 @@ fn raiseThreshold(row: u32, lane: u32, byMass: bool) {
   let floorKey = max(threshold, 1u);
   for (var pass_ = 0u; pass_ < 4u; pass_++) {
     let shift = 24u - 8u * pass_;
-    atomicStore(&binLow[lane], 0u);
-    atomicStore(&binHigh[lane], 0u);
+    for (var bin = lane; bin < 256u; bin += ${lanes}u) {
+      atomicStore(&binLow[bin], 0u);
+      atomicStore(&binHigh[bin], 0u);
+    }
     workgroupBarrier();
     var run = 0u;
     var sum = vec2<u32>(0u);
-    for (var token = lane; token < ${vocabSize}u; token += 256u) {
+    for (var token = lane; token < ${vocabSize}u; token += ${lanes}u) {
       let key = orderedKey(logitBits(row, token));
       if (key < floorKey) { continue; }
       if (pass_ > 0u && (key >> (shift + 8u)) != prefix) { continue; }
@@ -123,7 +125,7 @@ fn drawFromSupport(row: u32, lane: u32, position: u32) {
   workgroupBarrier();
   var laneKey = 0u;
   var laneToken = 0xffffffffu;
-  for (var block = lane; block < ${Math.ceil(vocabSize / 4)}u; block += 256u) {
+  for (var block = lane; block < ${Math.ceil(vocabSize / 4)}u; block += ${lanes}u) {
     var words = vec4<u32>(0u);
     var drawn = false;
     for (var k = 0u; k < 4u; k++) {

@@ -8,7 +8,7 @@ import type { Tensor } from '../../graph/tensor.ts';
 import type { PathKind } from '../penalties/penalties.wgsl.ts';
 import { maxPathRows } from '../penalties/penalties.wgsl.ts';
 import { penalise, sampleRow } from './sample.reference.ts';
-import { samplePickKernel, sampleScanKernel, tokensPerSplit } from './sample.wgsl.ts';
+import { samplePickKernel, sampleScanKernel, scanPartials, scanWorkgroups } from './sample.wgsl.ts';
 import { checkSettings, unpackSampling } from './settings.ts';
 
 /** Which drafts each row stands on. Row 0 is the anchor, which `counts` holds already; a row's path ends below it. */
@@ -71,10 +71,10 @@ const sampleOperation = defineOperation<SampleAttributes>({
   lower(lowering, { operands, attributes: { path, greedy, stream }, outputs }) {
     const [logits, settings, counts, positions, tokens, parents] = operands as [Tensor, State, State, Tensor, Tensor?, Tensor?];
     const [rows, vocabSize] = logits.shape as [number, number];
-    const splits = Math.ceil(vocabSize / tokensPerSplit);
     const constants = { vocabSize, stream, choice: greedy ? 'greedy' : 'drawn' } as const;
+    const partialBytes = rows * scanPartials(vocabSize) * 16;
     const penalised = lowering.scratch(rows * vocabSize * 4, 'penalised logits');
-    const partial = lowering.scratch(rows * splits * 16, 'partial samples');
+    const partial = lowering.scratch(partialBytes, 'partial samples');
     const shared = {
       logits: lowering.tensor(logits),
       positions: lowering.tensor(positions),
@@ -89,14 +89,14 @@ const sampleOperation = defineOperation<SampleAttributes>({
     lowering.dispatch(sampleScanKernel(path), {
       constants,
       bindings: { ...shared, ...pathViews, counts: lowering.state(counts) },
-      workgroups: [splits, rows, 1],
+      workgroups: [scanWorkgroups(vocabSize), rows, 1],
       bytes: rows * vocabSize * 4,
     });
     lowering.dispatch(samplePickKernel, {
       constants,
       bindings: { ...shared, y: lowering.tensor(outputs[0]!) },
       workgroups: [rows, 1, 1],
-      bytes: rows * splits * 16,
+      bytes: partialBytes,
     });
   },
 });

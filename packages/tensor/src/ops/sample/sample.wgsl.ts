@@ -6,8 +6,16 @@ import type { PathKind } from '../penalties/penalties.wgsl.ts';
 import { pathBindings, pathWgsl, penaliseWgsl, settingsBinding } from '../penalties/penalties.wgsl.ts';
 import { filterWgsl } from './filter.wgsl.ts';
 
-/** Tokens that one workgroup of the first pass looks at. */
-export const tokensPerSplit = 1024;
+const scanLanes = 64;
+/** Blocks of four tokens that an invocation of the first pass looks at. */
+const blocksPerLane = (vocabSize: number) => (vocabSize <= 32_768 ? 4 : 8);
+/** Workgroups of the first pass for a row. */
+export const scanWorkgroups = (vocabSize: number) => Math.ceil(vocabSize / (4 * blocksPerLane(vocabSize) * scanLanes));
+/** Partial results of the first pass for a row: one an invocation. */
+export const scanPartials = (vocabSize: number) => scanWorkgroups(vocabSize) * scanLanes;
+
+/** Invocations of the second pass by vocabulary: few where there is little to do, since each costs a fiber on software adapters. */
+const pickLanes = (vocabSize: number) => [32, 64, 256][Number(vocabSize > 2048) + Number(vocabSize > 16_384)]!;
 
 /** What both kernels are made for. */
 export interface SampleConstants {
@@ -52,7 +60,7 @@ fn noiseBlock(block: u32, position: u32) -> vec4<u32> {
 `;
 
 /**
- * First pass, one workgroup for {@link tokensPerSplit} tokens of a row: penalties, then the best score with its lowest token, and the
+ * First pass, an invocation for a few tokens of a row and no barrier: penalties, then the best score with its lowest token, and the
  * largest logit. Scores are `z` (greedy) or `z / T + gumbel`; with filters on, only the largest logit is needed yet.
  * Partial results: score key, ~token, largest key, whether anything was broken.
  */
@@ -70,56 +78,45 @@ export function sampleScanKernel(path: PathKind) {
     name: `sample-scan-${path}`,
     bindings,
     wgsl: (c: SampleConstants) => /* wgsl */ `
-${philoxWgsl}${keyWgsl}${settingsWgsl(c.choice)}${noiseWgsl(c.stream)}${penaliseWgsl(c.vocabSize)}${pathWgsl(path)}
-var<workgroup> bestKey: atomic<u32>;
-var<workgroup> bestToken: atomic<u32>;
-var<workgroup> topKey: atomic<u32>;
-var<workgroup> broken: atomic<u32>;
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
+${philoxWgsl}${keyWgsl}${settingsWgsl(c.choice)}${noiseWgsl(c.stream)}
+${penaliseWgsl(c.vocabSize)}${pathWgsl(path, blocksPerLane(c.vocabSize))}
+@compute @workgroup_size(${scanLanes})
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = workgroup.y;
-  if (isPenalised()) {
-    if (lane == 0u) { followPath(row); }
-    workgroupBarrier();
-  }
-  let block = workgroup.x * ${tokensPerSplit / 4}u + lane;
-  var words = vec4<u32>(0u);
-  let noisy = temperature() > 0.0;
-  let scored = !isFiltered();
-  if (noisy && scored) { words = noiseBlock(block, positions[row]); }
+  let first = workgroup.x * ${blocksPerLane(c.vocabSize) * scanLanes}u + lane;
+  if (isPenalised()) { countPath(row, first, ${scanLanes}u); }
+  let noisy = temperature() > 0.0 && !isFiltered();
   let inverse = 1.0 / max(temperature(), 1.0e-6);
-  var laneKey = 0u;
-  var laneToken = 0xffffffffu;
-  var laneTop = 0u;
-  for (var k = 0u; k < 4u; k++) {
-    let token = block * 4u + k;
-    if (token >= ${c.vocabSize}u) { break; }
-    let i = row * ${c.vocabSize}u + token;
-    var bits = logits[i];
-    if (isBroken(bits)) { atomicOr(&broken, 1u); }
-    if (isPenalised()) {
-      if (bits != 0xff800000u) { bits = bitcast<u32>(penalise(bitcast<f32>(bits), token)); }
-      penalised[i] = bitcast<f32>(bits);
-    }
-    let key = orderedKey(bits);
-    laneTop = max(laneTop, key);
-    var score = key;
-    if (noisy && scored && key != 0u) { score = orderedKey(bitcast<u32>(fma(bitcast<f32>(bits), inverse, gumbelOf(words[k])))); }
-    if (score > laneKey) {
-      laneKey = score;
-      laneToken = token;
+  var bestKey = 0u;
+  var bestToken = 0xffffffffu;
+  var topKey = 0u;
+  var broken = 0u;
+  for (var turn = 0u; turn < ${blocksPerLane(c.vocabSize)}u; turn++) {
+    let block = first + turn * ${scanLanes}u;
+    if (block * 4u >= ${c.vocabSize}u) { break; }
+    var words = vec4<u32>(0u);
+    if (noisy) { words = noiseBlock(block, positions[row]); }
+    for (var k = 0u; k < 4u; k++) {
+      let token = block * 4u + k;
+      if (token >= ${c.vocabSize}u) { break; }
+      let i = row * ${c.vocabSize}u + token;
+      var bits = logits[i];
+      if (isBroken(bits)) { broken = 1u; }
+      if (isPenalised()) {
+        if (bits != 0xff800000u) { bits = bitcast<u32>(penalise(bitcast<f32>(bits), token, hits[turn * 4u + k])); }
+        penalised[i] = bitcast<f32>(bits);
+      }
+      let key = orderedKey(bits);
+      topKey = max(topKey, key);
+      var score = key;
+      if (noisy && key != 0u) { score = orderedKey(bitcast<u32>(fma(bitcast<f32>(bits), inverse, gumbelOf(words[k])))); }
+      if (score > bestKey) {
+        bestKey = score;
+        bestToken = token;
+      }
     }
   }
-  atomicMax(&bestKey, laneKey);
-  atomicMax(&topKey, laneTop);
-  workgroupBarrier();
-  if (laneKey == atomicLoad(&bestKey)) { atomicMax(&bestToken, ~laneToken); }
-  workgroupBarrier();
-  if (lane == 0u) {
-    partial[row * workgroups.x + workgroup.x] =
-      vec4<u32>(atomicLoad(&bestKey), atomicLoad(&bestToken), atomicLoad(&topKey), atomicLoad(&broken));
-  }
+  partial[row * ${scanPartials(c.vocabSize)}u + workgroup.x * ${scanLanes}u + lane] = vec4<u32>(bestKey, ~bestToken, topKey, broken);
 }`,
   });
 }
@@ -146,13 +143,14 @@ fn logitBits(row: u32, token: u32) -> u32 {
   if (isPenalised()) { return penalised[i]; }
   return logits[i];
 }
-${filterWgsl(c.vocabSize)}
-@compute @workgroup_size(256)
+${filterWgsl(c.vocabSize, pickLanes(c.vocabSize))}
+@compute @workgroup_size(${pickLanes(c.vocabSize)})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = workgroup.x;
-  let splits = ${Math.ceil(c.vocabSize / tokensPerSplit)}u;
-  for (var s = lane; s < splits; s += 256u) {
-    let found = partial[row * splits + s];
+  let partials = ${Math.min(scanPartials(c.vocabSize), Math.ceil(c.vocabSize / 4))}u;
+  let base = row * ${scanPartials(c.vocabSize)}u;
+  for (var s = lane; s < partials; s += ${pickLanes(c.vocabSize)}u) {
+    let found = partial[base + s];
     atomicMax(&bestKey, found.x);
     atomicMax(&topKey, found.z);
     atomicOr(&broken, found.w);
@@ -161,8 +159,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (isFiltered()) {
     drawFromSupport(row, lane, positions[row]);
   } else {
-    for (var s = lane; s < splits; s += 256u) {
-      let found = partial[row * splits + s];
+    for (var s = lane; s < partials; s += ${pickLanes(c.vocabSize)}u) {
+      let found = partial[base + s];
       if (found.x == atomicLoad(&bestKey)) { atomicMax(&bestToken, found.y); }
     }
   }
