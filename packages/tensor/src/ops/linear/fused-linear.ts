@@ -43,7 +43,7 @@ function partsOf<T>(operands: readonly T[], { norm, biased, residual }: FusedLin
 }
 
 /** The plan of a fused node. */
-function fusedLinearPlan(
+export function fusedLinearPlan(
   operands: readonly Operand[],
   attributes: FusedLinearAttributes,
   outputs: readonly Tensor[],

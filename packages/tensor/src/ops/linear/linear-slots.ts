@@ -147,14 +147,14 @@ function resultWgsl({ biases, gate, norm, residual }: LinearSlots): string {
 
 /**
  * WGSL that the kernels share: readers of `x`, `gain` and the weight, and `finish(row, output, sums, squares)`, which takes finished
- * sums (`vec2` when gated) and the row's sum of squares, and writes `y`.
+ * sums (`vec2` when gated) and the row's sum of squares, and writes `y`. `padded`: `x` is read past the row's end, for zeros.
  */
-export function slotFunctions(slots: LinearSlots): string {
+export function slotFunctions(slots: LinearSlots, options: { readonly padded?: boolean } = {}): string {
   const { segments, norm, gate, width, format } = slots;
   const reader = weightReader(format, width);
   const place = ({ begin, column, stride }: LinearSegment, i: number) =>
     [...segments.slice(0, i).map(stretchWords), `row * ${stride}u + output + ${column}u - ${begin}u`].join(' + ');
-  const padded = width % (reader.quads * 4) !== 0 || (reader.scaled && width % quantBlock !== 0);
+  const padded = options.padded || width % (reader.quads * 4) !== 0 || (reader.scaled && width % quantBlock !== 0);
   const meanSquare = `squares * ${wgslLiteral(1 / width, 'f32')}`;
   return /* wgsl */ `
 ${activationWgsl}

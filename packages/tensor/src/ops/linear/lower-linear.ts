@@ -3,10 +3,14 @@ import { elementCount, rowCount } from '../../graph/dtype.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Weight } from '../../graph/weight.ts';
 import { weightBytes } from '../../graph/weight.ts';
+import type { Kernel } from '../../kernel/define-kernel.ts';
 import { grid } from '../../kernel/grid.ts';
+import type { LinearChoice } from './linear-choice.ts';
 import { linearChoice } from './linear-choice.ts';
 import type { LinearSegment, LinearSlots } from './linear-slots.ts';
 import { matricesOf, segmentAlignment } from './linear-slots.ts';
+import { matmulKernel, matmulWorkgroups } from './matmul.wgsl.ts';
+import { matvecSubgroupKernel } from './matvec-subgroup.wgsl.ts';
 import { matvecKernel, matvecWorkgroups } from './matvec.wgsl.ts';
 import { prepareNormKernel } from './prepare-norm.wgsl.ts';
 
@@ -67,6 +71,21 @@ function prepareNorm(lowering: Lowering, plan: LinearPlan, lanes: number): { x: 
   return { x: scaled, squares };
 }
 
+/** A kernel of a linear operation, whichever it is. */
+type LinearKernel = Kernel<object, string, 'rows'>;
+
+/** The kernel for these slots. */
+function choose(slots: LinearSlots, choice: LinearChoice): { kernel: LinearKernel; constants: object; workgroups: number } {
+  const matmul = slots.norm ? undefined : choice.matmul(slots);
+  if (matmul) {
+    const workgroups = matmulWorkgroups(slots, matmul);
+    return { kernel: matmulKernel(slots) as LinearKernel, constants: { slots, cut: matmul }, workgroups };
+  }
+  const cut = choice.matvec(slots);
+  const kernel = cut.subgroups ? matvecSubgroupKernel(slots, cut) : matvecKernel(slots, cut);
+  return { kernel: kernel as LinearKernel, constants: { slots, cut }, workgroups: matvecWorkgroups(slots, cut) };
+}
+
 /** Chooses the kernel for each part of the weight and appends its dispatch. */
 export function lowerLinear(lowering: Lowering, plan: LinearPlan, choice = linearChoice(lowering.device)): void {
   const { x, weights, biases, norm, gate, residual, outputs } = plan;
@@ -94,12 +113,11 @@ export function lowerLinear(lowering: Lowering, plan: LinearPlan, choice = linea
       ...(gate === undefined ? {} : { gate }),
       residual: residual !== undefined,
     };
-    const cut = choice.cut(slots);
-    const kernel = matvecKernel(slots, cut);
+    const { kernel, constants, workgroups } = choose(slots, choice);
     const weightTotal = weightBytes(first.format, readRows, width);
     const outputCount = rows * slots.outputs;
     lowering.dispatch(kernel, {
-      constants: { slots, cut },
+      constants,
       uniforms: { rows },
       bindings: {
         x: prepared?.x ?? lowering.tensor(x),
@@ -111,7 +129,7 @@ export function lowerLinear(lowering: Lowering, plan: LinearPlan, choice = linea
         ...(residual ? { residual: lowering.tensor(residual) } : {}),
         y,
       },
-      workgroups: grid(matvecWorkgroups(slots, cut)),
+      workgroups: grid(workgroups),
       label: `${name}: ${kernel.name}`,
       bytes: weightTotal.codes + weightTotal.scales + 4 * (elementCount(x.shape) + outputCount),
       flops: 2 * outputCount * matricesOf(slots) * width,

@@ -23,6 +23,8 @@ export interface MatvecCut {
   readonly workgroup: number;
   /** Units of the weight loaded before the first is used. */
   readonly ahead: number;
+  /** Whether lanes exchange sums by subgroup shuffles. */
+  readonly subgroups: boolean;
 }
 
 export interface MatvecConstants {
@@ -48,7 +50,7 @@ function pairwise(items: readonly string[]): string {
 }
 
 /** Name of the accumulator of weight row r of a matrix, for row m of `x`. */
-const sum = (matrix: number, r: number, m: number) => `sum${matrix}_${r}_${m}`;
+export const sumName = (matrix: number, r: number, m: number) => `sum${matrix}_${r}_${m}`;
 
 /** Declares accumulators and walks the lane's units. */
 export function matvecLoop({ slots, cut }: MatvecConstants): string {
@@ -65,7 +67,7 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
   for (const matrix of matrices) {
     for (const r of outputs) {
       lines.push(`let weight${matrix}_${r} = min(firstOutput + ${r}u, ${last}u) + ${slots.rowOffset + matrix * slots.outputs}u;`);
-      for (const m of rows) lines.push(`var ${sum(matrix, r, m)} = 0.0;`);
+      for (const m of rows) lines.push(`var ${sumName(matrix, r, m)} = 0.0;`);
     }
   }
   lines.push(`for (var first = lane; first < ${reader.units}u; first += ${cut.lanes * aheads.length}u) {`);
@@ -97,10 +99,10 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
         lines.push('    {', ...quads.map((q) => `      let w${q} = weightQuad${q}(bits${a}_${matrix}_${r});`));
         for (const m of rows) {
           const terms = quads.flatMap((q) => [...'xyzw'].map((c) => [`w${q}.${c}`, `x${q}_${m}.${c}`] as const));
-          const into = reader.scaled ? `part${m}` : sum(matrix, r, m);
+          const into = reader.scaled ? `part${m}` : sumName(matrix, r, m);
           if (reader.scaled) lines.push(`      var part${m} = 0.0;`);
           for (const [w, x] of terms) lines.push(`      ${into} = fma(${w}, ${x}, ${into});`);
-          if (reader.scaled) lines.push(`      ${sum(matrix, r, m)} = fma(${into}, scale${a}_${matrix}_${r}, ${sum(matrix, r, m)});`);
+          if (reader.scaled) lines.push(`      ${sumName(matrix, r, m)} = fma(${into}, scale${a}_${matrix}_${r}, ${sumName(matrix, r, m)});`);
         }
         lines.push('    }');
       }
@@ -130,7 +132,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
         @builtin(local_invocation_index) local: u32) {`;
 
 /** The sum of squares of a row: what the walk found, what was prepared, or nothing. */
-function squaresOf(slots: LinearSlots, row: string, walked: string): string {
+export function squaresOf(slots: LinearSlots, row: string, walked: string): string {
   if (slots.norm?.prepared) return `squares[${row}]`;
   return sumsSquares(slots) ? walked : '0.0';
 }
@@ -140,7 +142,7 @@ function finishAlone({ slots, cut }: MatvecConstants): string {
   const lines: string[] = [];
   for (const r of range(cut.outputs)) {
     for (const m of range(cut.rows)) {
-      const sums = slots.gate === undefined ? sum(0, r, m) : `vec2<f32>(${sum(0, r, m)}, ${sum(1, r, m)})`;
+      const sums = slots.gate === undefined ? sumName(0, r, m) : `vec2<f32>(${sumName(0, r, m)}, ${sumName(1, r, m)})`;
       lines.push(
         `if (firstOutput + ${r}u < ${slots.outputs}u && firstRow + ${m}u < u.rows) {
     finish(firstRow + ${m}u, firstOutput + ${r}u, ${sums}, ${squaresOf(slots, `firstRow + ${m}u`, `squares${m}`)});
@@ -168,7 +170,7 @@ function finishTogether(constants: MatvecConstants): string {
   const [matrices, pitch] = [matricesOf(slots), cut.workgroup + 1];
   const results = cut.outputs * cut.rows;
   const values = [
-    ...range(matrices).flatMap((matrix) => range(cut.outputs).flatMap((r) => range(cut.rows).map((m) => sum(matrix, r, m)))),
+    ...range(matrices).flatMap((matrix) => range(cut.outputs).flatMap((r) => range(cut.rows).map((m) => sumName(matrix, r, m)))),
     ...(sumsSquares(slots) ? range(cut.rows).map((m) => `squares${m}`) : []),
   ];
   const squares = squaresOf(slots, 'row', `laneSum((${matrices * results}u + m) * ${pitch}u + base)`);

@@ -9,7 +9,8 @@ import { packedUpload, packRandomWeight, randomSource, relativeError, testDevice
 import { Commands } from '../../run/commands.ts';
 import { WeightStore } from '../../run/weight-store.ts';
 import type { LinearChoice } from './linear-choice.ts';
-import { linearChoice, matvecCut, preparesNorm } from './linear-choice.ts';
+import { linearChoice, linearDeviceKind, matvecCut, preparesNorm } from './linear-choice.ts';
+import type { LinearSlots } from './linear-slots.ts';
 import { linearReference } from './linear.reference.ts';
 import type { LinearPlan } from './lower-linear.ts';
 import { lowerLinear } from './lower-linear.ts';
@@ -18,16 +19,22 @@ const device = await testDevice();
 const formats: readonly WeightFormat[] = ['f32', 'f16', 'bf16', 'q8', 'q4'];
 const widths = [1, 2, 3, 7, 8, 16, 33, 64];
 
+const table = linearChoice(device);
+
 /** A choice of the table for hardware with a fixed number of lanes: the rest changes with the rows as it does there. */
-function lanesChoice(lanes: number): LinearChoice {
+function lanesChoice(lanes: number, { subgroups = false } = {}): LinearChoice {
+  const cut = (slots: LinearSlots) => matvecCut({ kind: 'hardware', subgroupLanes: 0 }, slots);
   return {
-    cut: (slots) => ({ ...matvecCut('hardware', slots), lanes, workgroup: Math.max(64, lanes) }),
+    matvec: (slots) => ({ ...cut(slots), lanes, workgroup: Math.min(64, cut(slots).workgroup), subgroups }),
+    matmul: () => undefined,
     lanes: () => lanes,
     preparesNorm: (rows) => preparesNorm('hardware', rows),
   };
 }
 
-const table = linearChoice(device);
+/** Lanes that can exchange sums here; software adapters have narrow subgroups. */
+const subgroupLanes = linearDeviceKind(device).subgroupLanes;
+if (subgroupLanes < 2) console.info('Not run, for want of subgroups: matvec with subgroup exchange.');
 
 /** What is tried: the table on every format, each number of lanes on some, and norm and gate on two. */
 const families: readonly { readonly name: string; readonly choice: LinearChoice; readonly formats: readonly WeightFormat[]; readonly fused: boolean }[] = [
@@ -36,6 +43,12 @@ const families: readonly { readonly name: string; readonly choice: LinearChoice;
   { name: '8 lanes', choice: lanesChoice(8), formats: ['f32'], fused: false },
   { name: '32 lanes', choice: lanesChoice(32), formats: ['f16', 'q8', 'q4'], fused: false },
   { name: '32 lanes, norm and gate', choice: lanesChoice(32), formats: ['q4'], fused: true },
+  ...(subgroupLanes < 2
+    ? []
+    : [
+        { name: 'subgroups', choice: lanesChoice(Math.min(32, subgroupLanes), { subgroups: true }), formats: ['q4', 'f16'] as const, fused: false },
+        { name: 'subgroups, norm and gate', choice: lanesChoice(Math.min(32, subgroupLanes), { subgroups: true }), formats: ['q4'] as const, fused: true },
+      ]),
   { name: '64 lanes', choice: lanesChoice(64), formats: ['bf16'], fused: false },
 ];
 
@@ -124,11 +137,22 @@ describe('rows of the decode path', () => {
     }
   }
 
+  it('have the same bits whether lanes exchange sums by subgroups or through memory', async () => {
+    const lanes = Math.min(32, subgroupLanes);
+    const setting = { format: 'q4', shape: [21, 360], fused: true } as const;
+    for (const rows of subgroupLanes < 2 ? [] : [1, 4]) {
+      const x = normals(rows * 360);
+      const exchanged = await product(x, { ...setting, choice: lanesChoice(lanes, { subgroups: true }) });
+      const portable = await product(x, { ...setting, choice: lanesChoice(lanes) });
+      expect([...exchanged.y]).toEqual([...portable.y]);
+    }
+  });
+
   for (const format of formats) {
     it(`${format}: a table in several parts gives the bits of the table in one`, async () => {
       const shape = [37, 100] as const;
       const x = normals(5 * 100);
-      for (const choice of [table, lanesChoice(32)]) {
+      for (const choice of [table, ...(format === 'q8' ? [lanesChoice(8)] : [])]) {
         const whole = await product(x, { format, choice, shape });
         const split = await product(x, { format, choice, shape, bindingBytes: 2048 });
         expect(whole.parts).toBe(1);

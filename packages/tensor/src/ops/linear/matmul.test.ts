@@ -1,0 +1,74 @@
+import { describe, it } from 'vitest';
+import { defineOperation } from '../../graph/operation.ts';
+import type { Tensor } from '../../graph/tensor.ts';
+import type { WeightFormat } from '../../graph/weight.ts';
+import { Weight } from '../../graph/weight.ts';
+import type { PackedWeight } from '../../harness/index.ts';
+import { hold, packedUpload, packRandomWeight, randomSource, testDevice } from '../../harness/index.ts';
+import type { FusedLinearAttributes } from './fused-linear.ts';
+import { fusedLinearOperation, fusedLinearPlan } from './fused-linear.ts';
+import { linearChoice } from './linear-choice.ts';
+import { lowerLinear } from './lower-linear.ts';
+import type { MatmulCut } from './matmul.wgsl.ts';
+
+const device = await testDevice();
+
+/** The fused operation with the tiled kernel, whatever the table says. */
+function tiled(cut: MatmulCut) {
+  return defineOperation<FusedLinearAttributes>({
+    ...fusedLinearOperation,
+    lower(lowering, { operands, attributes, outputs }) {
+      lowerLinear(lowering, fusedLinearPlan(operands, attributes, outputs), { ...linearChoice(device), matmul: () => cut });
+    },
+  });
+}
+
+function weights(format: WeightFormat, shapes: readonly (readonly number[])[]): PackedWeight[] {
+  return shapes.map((shape, i) =>
+    packRandomWeight(new Weight({ name: `w${i}`, shape, format: shape.length === 1 ? 'f32' : format }), randomSource(i + 5)),
+  );
+}
+
+describe('tiled matmul', () => {
+  // Large tiles are unrolled far, which takes a software adapter seconds to compile.
+  const small: MatmulCut = { rows: 2, outputs: 1, depth: 32 };
+  const large: MatmulCut = { rows: 4, outputs: 4, depth: 16 };
+  const cases: readonly (readonly [WeightFormat, MatmulCut, readonly [rows: number, outputs: number, width: number]])[] = [
+    ['f32', small, [65, 63, 100]],
+    ['f32', small, [1, 1, 1]],
+    ['f16', small, [33, 17, 63]],
+    ['bf16', small, [100, 33, 64]],
+    ['q8', small, [65, 20, 100]],
+    ['q4', small, [40, 33, 63]],
+    ['q4', large, [65, 70, 1000]],
+  ];
+  for (const [format, cut, [rows, outputs, width]] of cases) {
+    it(`${format} [${rows}, ${width}] by [${outputs}, ${width}], tiles of ${16 * cut.rows} by ${16 * cut.outputs}`, async () => {
+      const packed = weights(format, [[outputs, width]]);
+      await hold(device, {
+        inputs: { x: { shape: [rows, width] } },
+        body: ({ x }, graph) => ({ y: graph.apply(tiled(cut), [x, packed[0]!.weight], { biased: [false], residual: false })[0]! }),
+        ...packedUpload(packed),
+        fusion: false,
+        tolerance: 2e-6,
+      });
+    });
+  }
+
+  it('adds biases, gates and adds a residual', async () => {
+    const packed = weights('q4', [[40, 70], [40, 70], [40], [70, 40], [70]]);
+    const [gate, up, bias, down, downBias] = packed;
+    const operation = tiled({ rows: 1, outputs: 1, depth: 16 });
+    await hold(device, {
+      inputs: { x: { shape: [67, 70] } },
+      body: ({ x }, graph) => {
+        const apply = (operands: readonly (Tensor | Weight)[], attributes: FusedLinearAttributes) => graph.apply(operation, operands, attributes);
+        const [hidden] = apply([x, gate!.weight, up!.weight, bias!.weight], { biased: [false, true], gate: 'silu', residual: false });
+        const [y] = apply([hidden!, down!.weight, downBias!.weight, x], { biased: [true], residual: true });
+        return { y: y! };
+      },
+      ...packedUpload(packed),
+      tolerance: 3e-6,
+    });
+  });
+});

@@ -1,0 +1,84 @@
+/**
+ * The decode kernel where a subgroup has at least the lanes that lie along K: lane sums are exchanged by shuffles instead of workgroup
+ * memory. The same pairs are added in the same order as in the portable kernel, so the bits are the same. It takes invocations of a
+ * one-dimensional workgroup to fill subgroups in order, as every driver that we met does; WGSL does not promise it.
+ */
+import { defineKernel } from '../../kernel/define-kernel.ts';
+import type { LinearSlots } from './linear-slots.ts';
+import { linearBindings, linearUniforms, slotFunctions, slotsName, sumsSquares } from './linear-slots.ts';
+import type { MatvecConstants, MatvecCut } from './matvec.wgsl.ts';
+import { matvecEntry, matvecLoop, matvecPlace, squaresOf, sumName } from './matvec.wgsl.ts';
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+/**
+ * Adds up over lanes. While a lane holds more than one value, each step sends half of them to the neighbour and keeps the other half,
+ * so that in the end every lane has finished values of its own; after that a plain exchange.
+ */
+function exchange({ slots, cut }: MatvecConstants): { lines: string[]; held: number; sharers: number } {
+  const count = cut.outputs * cut.rows;
+  const sets = slots.gate === undefined ? [0] : [0, 1];
+  const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
+  const lines: string[] = ['var item = 0u;'];
+  let [held, sharers] = [count, 1];
+  for (let step = 1; step < cut.lanes; step *= 2) {
+    if (held === 1) {
+      for (const set of sets) lines.push(`${value(set, 0)} += subgroupShuffleXor(${value(set, 0)}, ${step}u);`);
+      sharers *= 2;
+      continue;
+    }
+    held /= 2;
+    lines.push(`let up${step} = (lane & ${step}u) != 0u;`, `item += select(0u, ${held}u, up${step});`);
+    for (const set of sets) {
+      for (const i of range(held)) {
+        const [low, high] = [value(set, i), value(set, i + held)];
+        lines.push(
+          `{ let kept = select(${low}, ${high}, up${step}); let sent = select(${high}, ${low}, up${step}); ${low} = kept + subgroupShuffleXor(sent, ${step}u); }`,
+        );
+      }
+    }
+  }
+  if (sumsSquares(slots)) {
+    for (let step = 1; step < cut.lanes; step *= 2) {
+      for (const m of range(cut.rows)) lines.push(`squares${m} += subgroupShuffleXor(squares${m}, ${step}u);`);
+    }
+  }
+  return { lines, held, sharers };
+}
+
+function finishExchanged(constants: MatvecConstants): string {
+  const { slots, cut } = constants;
+  const { lines, held, sharers } = exchange(constants);
+  const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
+  const walked = range(cut.rows).reduce((found, m) => (m === 0 ? 'squares0' : `select(${found}, squares${m}, m == ${m}u)`), '');
+  for (const i of range(held)) {
+    const sums = slots.gate === undefined ? value(0, i) : `vec2<f32>(${value(0, i)}, ${value(1, i)})`;
+    lines.push(`{
+    let m = (item + ${i}u) % ${cut.rows}u;
+    let row = firstRow + m;
+    let output = firstOutput + (item + ${i}u) / ${cut.rows}u;
+    if (lane < ${cut.lanes / sharers}u && row < u.rows && output < ${slots.outputs}u) {
+      finish(row, output, ${sums}, ${squaresOf(slots, 'row', walked)});
+    }
+  }`);
+  }
+  return lines.join('\n  ');
+}
+
+/** The subgroup kernel for these slots; no subgroup may have fewer lanes than `cut.lanes`. */
+export function matvecSubgroupKernel(slots: LinearSlots, cut: MatvecCut) {
+  return defineKernel({
+    name: `matvec-${slotsName(slots)}-${cut.lanes}-lanes-subgroups`,
+    bindings: linearBindings(slots),
+    uniforms: linearUniforms,
+    features: ['subgroups'],
+    wgsl: (constants: MatvecConstants) => /* wgsl */ `
+${slotFunctions(constants.slots)}
+@diagnostic(off, subgroup_uniformity)
+${matvecEntry(constants.cut.workgroup)}
+  ${matvecPlace(constants)}
+  ${matvecLoop(constants)}
+  ${finishExchanged(constants)}
+}`,
+  });
+}
