@@ -41,7 +41,7 @@ function apply(
   options: { family: AttentionFamily; window?: number },
 ): Tensor {
   const operands = [t.q, keys, values, t.depths, t.count, t.length, ...(t.path ? [t.path] : [])];
-  return t.q.graph.apply(attentionOperation, operands, { scale: 0.25, tree: t.path !== undefined, sinks: false, ...options })[0]!;
+  return t.q.graph.apply(attentionOperation, operands, { scale: 0.25, tree: t.path !== undefined, method: 'split', ...options })[0]!;
 }
 
 const u32 = (...data: number[]) => ({ shape: [data.length], dtype: 'u32' as const, data });

@@ -9,7 +9,8 @@ import { expectVectorWeight } from '../layer-norm/vector-weight.ts';
 import type { KvCache } from '../append/cache.ts';
 import { cacheLayout } from '../append/cache.ts';
 import { attentionReference } from './attention.reference.ts';
-import { attentionFamilies } from './family.ts';
+import { attentionFamilies, flashRows } from './family.ts';
+import { lowerFlash } from './lower-flash.ts';
 import { lowerSplit } from './lower-split.ts';
 import type { AttentionAttributes } from './operands.ts';
 import { attentionOperands } from './operands.ts';
@@ -27,7 +28,11 @@ export const attentionOperation = defineOperation<AttentionAttributes>({
     return [attentionReference(q, { keys, values }, rows, attributes)];
   },
   lower(lowering, node) {
-    lowerSplit(lowering, node, node.attributes.family ?? attentionFamilies[lowering.device.adapter.kind]);
+    const { tree, family, method } = node.attributes;
+    const { kind } = lowering.device.adapter;
+    const chosen = method ?? (!tree && (node.outputs[0]!.shape[0] ?? 0) >= flashRows[kind] ? 'flash' : 'split');
+    if (chosen === 'flash') lowerFlash(lowering, node);
+    else lowerSplit(lowering, node, family ?? attentionFamilies[kind]);
   },
 });
 

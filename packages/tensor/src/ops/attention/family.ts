@@ -22,8 +22,8 @@ export const attentionFamilies: Readonly<Record<AdapterKind, AttentionFamily>> =
   software: { lanes: 16, block: 32, spanBlocks: 8, queries: 4 },
 };
 
-/** Most rows whose bits are independent of their company; wider passes may use another kernel. */
-export const decodeRows = 64;
+/** Rows from which on tiles of queries are faster; never within the 64 whose bits are independent of their company. */
+export const flashRows: Readonly<Record<AdapterKind, number>> = { hardware: 65, software: Infinity };
 
 /** Sizes that the kernels of one application share. */
 export interface AttentionSizes {
@@ -57,7 +57,8 @@ export interface SplitPlan {
 
 const mostPartialBytes = 32 * 2 ** 20;
 
-const largestDivisor = (value: number, most: number): number => {
+/** The largest divisor of `value` that is at most `most`. */
+export const largestDivisor = (value: number, most: number): number => {
   let divisor = Math.min(value, most);
   while (value % divisor !== 0) divisor--;
   return divisor;

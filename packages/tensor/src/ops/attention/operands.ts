@@ -5,6 +5,9 @@ import type { Tensor } from '../../graph/tensor.ts';
 import { cacheLayout } from '../append/cache.ts';
 import type { AttentionFamily, AttentionSizes } from './family.ts';
 
+/** Partials at fixed positions and their sum, or tiles of queries with running sums. */
+export type AttentionMethod = 'split' | 'flash';
+
 /**
  * What the operation was called with. Operands: q, keys, values, depths, count, length, then path, begins and sinks if there are any.
  */
@@ -17,6 +20,8 @@ export interface AttentionAttributes {
   readonly sinks?: boolean;
   /** Order of sums; the device's by default. */
   readonly family?: AttentionFamily;
+  /** Which kernels compute it; chosen by width and device by default. */
+  readonly method?: AttentionMethod;
 }
 
 /** The operands by name. */
