@@ -50,6 +50,12 @@ export async function timeStep(engine: Engine, options: PassTimingOptions): Prom
   }
 }
 
+/** Keeps the device busy with steps for about `ms`: a GPU that has idled runs at a lower clock. */
+export async function warmUp(engine: Engine, ms: number): Promise<void> {
+  const until = performance.now() + ms;
+  while (performance.now() < until) await timeStep(engine, { length: 1, runs: 4, trials: 1 });
+}
+
 /** Times the prefill of `tokens` tokens into an empty cache, in the engine's own passes; wall time of the whole in ms. */
 export async function timePrefill(engine: Engine, tokens: number): Promise<number> {
   const plain = engine.speculation(undefined);

@@ -1,5 +1,5 @@
 import type { Engine, PassTime } from '@forerun/decoding';
-import { timeForward, timePrefill, timeStep } from '@forerun/decoding';
+import { timeForward, timePrefill, timeStep, warmUp } from '@forerun/decoding';
 import type { DecoderConfig } from '@forerun/models';
 import { cacheReadBytes } from '@forerun/models';
 import type { AdapterDescription, WeightStore } from '@forerun/tensor';
@@ -68,6 +68,7 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
   onStage('checking outputs');
   const check = await checkOutputs(engine, { store, widths });
   onStage('measuring bandwidth');
+  if (hardware) await warmUp(engine, 1000);
   const bandwidth = (await measureBandwidth(device)).bytesPerSecond;
 
   const embeddingBytes = embeddingOnlyBytes(store, config);
