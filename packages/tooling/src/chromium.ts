@@ -1,5 +1,6 @@
-import { createReadStream, createWriteStream, existsSync, readFileSync } from 'node:fs';
+import { createReadStream, createWriteStream, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
@@ -35,12 +36,24 @@ export async function launchChromium({ webgpu = true, args = [] }: ChromiumOptio
   // The browser brings its own Vulkan; the driver chosen for this process must not leak into it.
   const env: NodeJS.ProcessEnv = {
     ...process.env,
-    FONTCONFIG_PATH: folder,
+    FONTCONFIG_FILE: fontConfiguration(folder),
     LD_LIBRARY_PATH: `${join(folder, 'lib')}:${folder}`,
   };
   delete env['VK_ICD_FILENAMES'];
   delete env['VK_DRIVER_FILES'];
   return chromium.launch({ ...options, executablePath: join(folder, 'chromium'), env });
+}
+
+/** The configuration that came with the fonts names folders of another machine; without a font, a text field ends the browser. */
+function fontConfiguration(folder: string): string {
+  const file = join(folder, 'fonts-here.conf');
+  const cache = join(tmpdir(), 'forerun-fonts-cache');
+  const text = `<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>${join(folder, 'fonts')}</dir><cachedir>${cache}</cachedir></fontconfig>
+`;
+  writeFileSync(file, text);
+  return file;
 }
 
 /** The folder with the unpacked browser of @sparticuz/chromium, unpacked once for all processes of this checkout. */
