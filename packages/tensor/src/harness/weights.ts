@@ -1,10 +1,7 @@
 /** Weights for tests: values that their format holds exactly, packed here and written to the device as they are. */
-import type { BufferView } from '../compile/lowering.ts';
-import { elementCount } from '../graph/dtype.ts';
 import type { Weight, WeightFormat } from '../graph/weight.ts';
 import { quantBlock, rowWords } from '../graph/weight.ts';
 import type { WeightStore } from '../run/weight-store.ts';
-import { WeightUpload } from '../run/weight-upload.ts';
 import type { RandomSource } from './random.ts';
 
 /** A weight with its values and their packed form. */
@@ -88,16 +85,14 @@ export function packedUpload(packed: readonly PackedWeight[]): {
     weights: new Map(packed.map(({ weight, values }) => [weight, values])),
     upload: async (store) => {
       const halves = new Map<GPUBuffer, Uint16Array<ArrayBuffer>>();
-      const resolve = ({ source }: BufferView, array: 'codes' | 'scales'): GPUBuffer =>
-        store.resolve((source as { placement: object }).placement, array);
       for (const { weight, codes, scales } of packed) {
         const words = rowWords(weight.format, weight.width);
         const blocks = Math.ceil(weight.width / quantBlock);
         for (const part of store.parts(weight)) {
           const rows = codes.subarray(part.rowBegin * words, part.rowEnd * words);
-          store.device.gpu.queue.writeBuffer(resolve(part.codes, 'codes'), part.rowOffset * words * 4, rows);
+          store.device.gpu.queue.writeBuffer(store.buffer(part.codes), part.rowOffset * words * 4, rows);
           if (!part.scales) continue;
-          const buffer = resolve(part.scales, 'scales');
+          const buffer = store.buffer(part.scales);
           const whole = halves.get(buffer) ?? new Uint16Array(buffer.size / 2);
           whole.set(scales.subarray(part.rowBegin * blocks, part.rowEnd * blocks), part.rowOffset * blocks);
           halves.set(buffer, whole);
@@ -105,17 +100,5 @@ export function packedUpload(packed: readonly PackedWeight[]): {
       }
       for (const [buffer, whole] of halves) store.device.gpu.queue.writeBuffer(buffer, 0, whole);
     },
-  };
-}
-
-/** Uploads given values through the conversion kernels, as a checkpoint's F32 would be. */
-export function uploadValues(values: ReadonlyMap<Weight, ArrayLike<number>>): (store: WeightStore) => Promise<void> {
-  return async (store) => {
-    const upload = new WeightUpload(store);
-    for (const [weight, data] of values) {
-      if (data.length !== elementCount(weight.shape)) throw new RangeError(`"${weight.name}": ${data.length} values do not fill it.`);
-      await upload.write(weight, 'F32', 0, new Uint8Array(Float32Array.from(data).buffer));
-    }
-    await upload.finish();
   };
 }

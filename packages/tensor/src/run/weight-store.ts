@@ -133,6 +133,12 @@ export class WeightStore {
     return buffer;
   }
 
+  /** The buffer behind a view of a part; memory must have been taken. */
+  buffer({ source }: BufferView): GPUBuffer {
+    if (source.kind !== 'weight') throw new ArgumentError(`Expected a view of a weight, got one of a ${source.kind}.`);
+    return source.store.resolve(source.placement, source.array);
+  }
+
   /** Frees the memory of all weights. */
   destroy(): void {
     for (const placement of this.#placements) {

@@ -1,12 +1,9 @@
 import type { WeightPart } from '../compile/lowering.ts';
 import type { Device } from '../device/device.ts';
-import { usage } from '../device/usage.ts';
 import { ArgumentError, ForerunError } from '../errors.ts';
 import { elementCount } from '../graph/dtype.ts';
 import type { Weight } from '../graph/weight.ts';
 import type { AnyKernel } from '../kernel/define-kernel.ts';
-import { packUniforms } from '../kernel/define-kernel.ts';
-import { grid } from '../kernel/grid.ts';
 import { conversionFlags } from '../ops/convert-weight/conversion-flags.ts';
 import type { SourceDType } from '../ops/convert-weight/convert-weight.wgsl.ts';
 import {
@@ -15,6 +12,7 @@ import {
   itemsPerRow,
   valuesPerItem,
 } from '../ops/convert-weight/convert-weight.wgsl.ts';
+import { submitOnce } from './dispatch-once.ts';
 import type { WeightStore } from './weight-store.ts';
 
 /** Weights of a checkpoint cannot be used: not finite, too large for their format, or incomplete. The message names them. */
@@ -121,36 +119,27 @@ export class WeightUpload {
     const parts = this.#store.parts(weight);
     const runs = pieceRuns(weight, parts, { begin: elementOffset, elements, flag: progress.index % flagsPerPage });
     const kernel = convertKernel(weight.format) as unknown as AnyKernel;
-    const pipeline = await this.#device.pipelines.get(kernel, { source, format: weight.format });
     const slot = this.#slots[this.#next++ % this.#slots.length]!;
     await slot.busy;
     this.#device.check();
     const staged = this.#stage(slot, bytes);
-    const encoder = this.#device.gpu.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline.pipeline);
-    const uniformBuffers = runs.map(({ uniforms }) => this.#uniforms(packUniforms(kernel, uniforms)));
-    runs.forEach(({ part, items }, i) => {
-      const buffers: Record<string, GPUBuffer> = {
+    const flags = this.#flagPages[Math.floor(progress.index / flagsPerPage)]!;
+    const dispatches = runs.map(({ part, uniforms, items }) => ({
+      kernel,
+      constants: { source, format: weight.format },
+      uniforms,
+      buffers: {
         source: staged,
-        codes: this.#resolve(part, 'codes'),
-        flags: this.#flagPages[Math.floor(progress.index / flagsPerPage)]!,
-        u: uniformBuffers[i]!,
-        ...(part.scales ? { scales: this.#resolve(part, 'scales') } : {}),
-      };
-      const entries = pipeline.source.layout.map(({ name }, binding) => ({
-        binding,
-        resource: { buffer: buffers[name]! },
-      }));
-      pass.setBindGroup(0, this.#device.gpu.createBindGroup({ label: weight.name, layout: pipeline.layout, entries }));
-      pass.dispatchWorkgroups(...grid(Math.ceil(items / convertWorkgroup)));
-    });
-    pass.end();
-    this.#device.gpu.queue.submit([encoder.finish()]);
+        codes: this.#store.buffer(part.codes),
+        flags,
+        ...(part.scales ? { scales: this.#store.buffer(part.scales) } : {}),
+      },
+      workgroups: Math.ceil(items / convertWorkgroup),
+      label: weight.name,
+    }));
+    const { done } = await submitOnce(this.#device, dispatches);
+    slot.busy = done;
     progress.elements += elements;
-    slot.busy = this.#device.idle().finally(() => uniformBuffers.forEach((buffer) => buffer.destroy()));
-    // Whoever waits for the slot sees the failure; until then it must not count as unhandled.
-    slot.busy.catch(() => undefined);
   }
 
   /**
@@ -216,23 +205,6 @@ export class WeightUpload {
       queue.writeBuffer(slot.buffer, whole, tail);
     }
     return slot.buffer;
-  }
-
-  #uniforms(bytes: Uint8Array<ArrayBuffer>): GPUBuffer {
-    const buffer = this.#device.buffer(bytes.length, {
-      usage: usage.uniform | usage.copyTarget,
-      label: 'weight piece',
-      purpose: 'staging',
-    });
-    this.#device.gpu.queue.writeBuffer(buffer, 0, bytes);
-    return buffer;
-  }
-
-  #resolve(part: WeightPart, array: 'codes' | 'scales'): GPUBuffer {
-    const { source } = part[array]!;
-    if (source.kind !== 'weight')
-      throw new ArgumentError(`A weight's part must lie in a weight store, not in ${source.kind}.`);
-    return source.store.resolve(source.placement, array);
   }
 
   async #readFlags(): Promise<Uint32Array> {

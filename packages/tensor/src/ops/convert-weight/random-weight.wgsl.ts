@@ -1,0 +1,49 @@
+import type { WeightFormat } from '../../graph/weight.ts';
+import { defineKernel, readWrite } from '../../kernel/define-kernel.ts';
+import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
+import { halfWgsl } from '../../wgsl/half.ts';
+
+/** Invocations of a workgroup. */
+export const randomWorkgroup = 64;
+
+/** What a word of a weight's memory is filled with: a pair of scales, or values or codes of a format. */
+export type RandomContent = WeightFormat | 'scales';
+
+const contents: Readonly<Record<RandomContent, string>> = {
+  f32: 'bitcast<u32>(value(bits))',
+  f16: 'halfFromFloat(bitcast<u32>(value(bits))) | (halfFromFloat(bitcast<u32>(value(mix(bits)))) << 16u)',
+  bf16: 'brainFromFloat(bitcast<u32>(value(bits))) | (brainFromFloat(bitcast<u32>(value(mix(bits)))) << 16u)',
+  q8: 'bits',
+  q4: 'bits',
+  scales: 'halfFromFloat(bitcast<u32>(scale(bits))) | (halfFromFloat(bitcast<u32>(scale(mix(bits)))) << 16u)',
+};
+
+/**
+ * Fills words `begin ..< begin + words` from a hash of seed and place: values uniform in `centre ± spread`, codes of all kinds, scales
+ * between 0.5 and 1.5 times `spread`.
+ */
+export function randomWeightKernel(content: RandomContent) {
+  return defineKernel({
+    name: `random-weight-${content}`,
+    bindings: { words: readWrite('u32') },
+    uniforms: { begin: 'u32', count: 'u32', seed: 'u32', centre: 'f32', spread: 'f32' },
+    wgsl: (c: { readonly content: RandomContent }) => /* wgsl */ `
+${halfWgsl}
+fn mix(bits: u32) -> u32 {
+  let state = bits * 747796405u + 2891336453u;
+  let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
+  return (word >> 22u) ^ word;
+}
+fn unit(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8f; }
+fn value(bits: u32) -> f32 { return fma(2.0 * unit(bits) - 1.0, u.spread, u.centre); }
+fn scale(bits: u32) -> f32 { return (0.5 + unit(bits)) * u.spread; }
+@compute @workgroup_size(${randomWorkgroup})
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
+  let index = ${linearWorkgroupWgsl} * ${randomWorkgroup}u + local;
+  if (index >= u.count) { return; }
+  let bits = mix(index ^ mix(u.seed));
+  words[u.begin + index] = ${contents[c.content]};
+}`,
+  });
+}
