@@ -71,11 +71,11 @@ fn raiseThreshold(row: u32, lane: u32, byMass: bool) {
     }
     if (sum.x != 0u || sum.y != 0u) { addToBin(run, sum); }
     workgroupBarrier();
-    if (lane < 16u) {
-      var group = vec2<u32>(0u);
-      for (var i = 0u; i < 16u; i++) { group = sum64(group, binSum(lane * 16u + i)); }
-      groupLow[lane] = group.x;
-      groupHigh[lane] = group.y;
+    for (var group = lane; group < 16u; group += ${lanes}u) {
+      var total = vec2<u32>(0u);
+      for (var i = 0u; i < 16u; i++) { total = sum64(total, binSum(group * 16u + i)); }
+      groupLow[group] = total.x;
+      groupHigh[group] = total.y;
     }
     workgroupBarrier();
     if (lane == 0u) { descend(pass_, byMass); }
