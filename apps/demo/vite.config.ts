@@ -10,7 +10,9 @@ function withoutNativeWebGpu(): Plugin {
     generateBundle(_, bundle) {
       for (const chunk of Object.values(bundle)) {
         if (chunk.type !== 'chunk') continue;
-        const native = [...chunk.moduleIds, ...chunk.imports, ...chunk.dynamicImports].find((id) => /(^|[\\/])node_modules[\\/](\.pnpm[\\/])?webgpu[@\\/]|^webgpu$/.test(id));
+        const native = [...chunk.moduleIds, ...chunk.imports, ...chunk.dynamicImports].find((id) =>
+          /(^|[\\/])node_modules[\\/](\.pnpm[\\/])?webgpu[@\\/]|^webgpu$/.test(id),
+        );
         if (native) this.error(`${chunk.fileName} contains npm webgpu (${native}); a page must use navigator.gpu.`);
       }
     },

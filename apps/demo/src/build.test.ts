@@ -24,8 +24,13 @@ test('the built page has a worker, and nothing of npm webgpu or of Node', async 
 test('a build with npm webgpu in it fails', async () => {
   const wrong: Plugin = {
     name: 'wrong',
-    transform: (code, id) => (id.endsWith('/page.ts') ? `${code}\nimport('webgpu').then((module) => console.log(module));` : undefined),
+    transform: (code, id) =>
+      id.endsWith('/page.ts') ? `${code}\nimport('webgpu').then((module) => console.log(module));` : undefined,
   };
-  const external = { ...options, plugins: [wrong], build: { outDir: join(folder, 'wrong'), rollupOptions: { external: ['webgpu'] } } };
+  const external = {
+    ...options,
+    plugins: [wrong],
+    build: { outDir: join(folder, 'wrong'), rollupOptions: { external: ['webgpu'] } },
+  };
   await expect(build(external)).rejects.toThrow(/npm webgpu/);
 });

@@ -15,7 +15,11 @@ let address: string;
 let browser: Browser;
 
 beforeAll(async () => {
-  server = await createServer({ configFile: join(app, 'vite.config.ts'), server: { port: 0, host: '127.0.0.1' }, logLevel: 'error' });
+  server = await createServer({
+    configFile: join(app, 'vite.config.ts'),
+    server: { port: 0, host: '127.0.0.1', watch: null, hmr: false },
+    logLevel: 'error',
+  });
   await server.listen();
   address = server.resolvedUrls!.local[0]!.replace('127.0.0.1', 'localhost');
   browser = await launchChromium();
@@ -106,11 +110,23 @@ describe('the page', () => {
   });
 });
 
-test('the page says so where WebGPU is missing', async () => {
-  await using without = await launchChromium({ webgpu: false });
-  const page = await without.newPage();
-  await page.goto(address);
-  await page.locator('#status.failed').waitFor();
-  expect(await status(page).textContent()).toMatch(/no WebGPU.*Use a recent Chrome/);
-  expect(await page.locator('#tell').isDisabled()).toBe(true);
+describe('the page says what is missing', () => {
+  test('where the browser has no WebGPU', async () => {
+    const page = await browser.newPage();
+    await page.addInitScript(() => Reflect.deleteProperty(Navigator.prototype, 'gpu'));
+    await page.goto(address);
+    await page.locator('#status.failed').waitFor();
+    expect(await status(page).textContent()).toMatch(/no WebGPU.*Use a recent Chrome/);
+    expect(await page.locator('#tell').isDisabled()).toBe(true);
+    await page.close();
+  });
+
+  test('where WebGPU finds no adapter', async () => {
+    await using without = await launchChromium({ webgpu: false });
+    const page = await without.newPage();
+    await page.goto(address);
+    await page.locator('#status.failed').waitFor();
+    expect(await status(page).textContent()).toMatch(/found no adapter.*hardware acceleration/);
+    expect(await page.locator('#tell').isDisabled()).toBe(true);
+  });
 });

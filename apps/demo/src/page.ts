@@ -106,7 +106,9 @@ function start(): void {
   const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
   const ask = (request: Request): void => worker.postMessage(request);
   worker.addEventListener('message', ({ data }: MessageEvent<Answer>) => hear(data));
-  worker.addEventListener('error', ({ message }) => say(`The worker failed: ${message || 'it could not be started'}.`, true));
+  worker.addEventListener('error', ({ message }) =>
+    say(`The worker failed: ${message || 'it could not be started'}.`, true),
+  );
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     telling++;
@@ -121,13 +123,22 @@ function start(): void {
   ask({ type: 'load', models: new URL('./', document.baseURI).href });
 }
 
+/** Why no model can run here; undefined when one can. */
+async function whatIsMissing(): Promise<string | undefined> {
+  if (!navigator.gpu) {
+    return 'This browser has no WebGPU, which the model runs on. Use a recent Chrome, Edge, Safari or Firefox, over https or on localhost.';
+  }
+  if (!(await navigator.gpu.requestAdapter())) {
+    return 'This browser has WebGPU, but found no adapter to run the model on. Switch hardware acceleration on, or use another browser.';
+  }
+  return undefined;
+}
+
 showSettings(readSettings(localStorage));
 document.addEventListener('input', () => {
   writeSettings(localStorage, settingsNow());
   story.showRejected(fields.showRejected.checked);
 });
-if (navigator.gpu) {
-  start();
-} else {
-  say('This browser has no WebGPU, which the model runs on. Use a recent Chrome, Edge, Safari or Firefox, over https or on localhost.', true);
-}
+const missing = await whatIsMissing();
+if (missing === undefined) start();
+else say(missing, true);

@@ -33,7 +33,10 @@ export function readSettings(storage: Pick<Storage, 'getItem'>): Settings {
     if (name === 'drafter') return value === 'none' || value === 'n-gram' || value === 'draft-model';
     return typeof value === typeof first && (typeof value !== 'number' || Number.isFinite(value));
   };
-  const entries = Object.entries(firstSettings).map(([name, first]) => [name, fits(name, first) ? stored[name] : first]);
+  const entries = Object.entries(firstSettings).map(([name, first]) => [
+    name,
+    fits(name, first) ? stored[name] : first,
+  ]);
   return Object.fromEntries(entries) as unknown as Settings;
 }
 

@@ -21,7 +21,8 @@ function model(): Promise<LoadedModel> {
 function fail(error: unknown, id?: number): void {
   const { code = 'unknown', message } = error as { code?: string; message: string };
   if (code === 'aborted' && id !== undefined) return say({ type: 'stopped', id });
-  if (code === 'device-lost' || code === 'out-of-memory' || code === 'gpu-validation' || id === undefined) loading = undefined;
+  if (code === 'device-lost' || code === 'out-of-memory' || code === 'gpu-validation' || id === undefined)
+    loading = undefined;
   return say({ type: 'failure', id, code, message });
 }
 

@@ -20,7 +20,8 @@ function program(): Command {
     .exitOverride()
     .showHelpAfterError('(forerun --help lists the commands)');
   const commands = [generateCommand(), chatCommand(), checkCommand(), benchCommand(), devicesCommand(), demoCommand()];
-  for (const command of commands) root.addCommand(command.exitOverride().option('--verbose', 'print the stack of an error'));
+  for (const command of commands)
+    root.addCommand(command.exitOverride().option('--verbose', 'print the stack of an error'));
   return root;
 }
 

@@ -11,9 +11,23 @@ export { Generation } from './model/generation.ts';
 export type { GenerateOptions, LoadedModelParts, Prompt } from './model/loaded-model.ts';
 export { LoadedModel } from './model/loaded-model.ts';
 export type { ChatMessage, LoadProgress, RenderOptions, Tokenizer, WeightPolicy } from '@forerun/checkpoints';
-export { AbortedError, CapacityError, ConversationStateError, MismatchedPartsError, NumericError } from '@forerun/contracts';
+export {
+  AbortedError,
+  CapacityError,
+  ConversationStateError,
+  MismatchedPartsError,
+  NumericError,
+} from '@forerun/contracts';
 export type { Drafter, Verifier } from '@forerun/contracts';
-export type { Conversation, Engine, GenerateRequest, GenerationStatistics, MemoryEstimate, SamplingSettings, StopReason } from '@forerun/decoding';
+export type {
+  Conversation,
+  Engine,
+  GenerateRequest,
+  GenerationStatistics,
+  MemoryEstimate,
+  SamplingSettings,
+  StopReason,
+} from '@forerun/decoding';
 export type { AdapterDescription, DeviceOptions } from '@forerun/tensor';
 export {
   AdapterError,

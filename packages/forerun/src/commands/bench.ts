@@ -23,7 +23,11 @@ interface Series {
 
 /** `forerun bench`: plain against speculative decoding. */
 export function benchCommand(): Command {
-  return withModelOptions(new Command('bench').description('measure plain against speculative decoding, after checking that both give the same text'))
+  return withModelOptions(
+    new Command('bench').description(
+      'measure plain against speculative decoding, after checking that both give the same text',
+    ),
+  )
     .option('--prompt <text>', 'text to continue', 'Once upon a time, there was a little')
     .option('-n, --tokens <count>', 'tokens of each run', countOf, 64)
     .option('--runs <count>', 'runs of each', countOf, 3)
@@ -37,7 +41,9 @@ async function bench(flags: BenchFlags): Promise<void> {
   const start = performance.now();
   using model = await loadByFlags(flags, interrupt.signal);
   const loadMs = performance.now() - start;
-  const drafters: DrafterChoice[] = flags.drafter ? ['none', flags.drafter] : ['none', 'n-gram', ...(model.draftModel ? ['draft-model' as const] : [])];
+  const drafters: DrafterChoice[] = flags.drafter
+    ? ['none', flags.drafter]
+    : ['none', 'n-gram', ...(model.draftModel ? ['draft-model' as const] : [])];
   const series: Series[] = drafters.map((drafter) => ({ drafter, results: [] }));
   // What is compared runs in turn, so that a machine that slows down slows all of them.
   for (let run = 0; run <= flags.runs; run++) {
@@ -66,7 +72,16 @@ async function bench(flags: BenchFlags): Promise<void> {
     statistics: results.at(-1)!.statistics,
   }));
   if (flags.json) {
-    await jsonLine({ adapter: model.adapter, model: model.name, loadMs, tokens: flags.tokens, runs: flags.runs, same, memory: model.memory, figures });
+    await jsonLine({
+      adapter: model.adapter,
+      model: model.name,
+      loadMs,
+      tokens: flags.tokens,
+      runs: flags.runs,
+      same,
+      memory: model.memory,
+      figures,
+    });
     return;
   }
   await line(`${model.name} on ${adapterText(model.adapter)}, loaded in ${(loadMs / 1000).toFixed(1)} s`);

@@ -23,8 +23,15 @@ export function checkCommand(): Command {
     .description('hold checkpoints to their golden outputs, or with --exact speculative to plain output')
     .argument('<folder...>', 'folders of checkpoints')
     .option('--exact', 'compare speculative with plain output, token for token')
-    .option('--tokens <count>', 'with --exact: tokens of each comparison (default 64 in software, 1000 on a GPU)', countOf)
-    .option('--widths <rows...>', 'with --exact: rows of the rounds', (text: string, before: number[] = []) => [...before, countOf(text)])
+    .option(
+      '--tokens <count>',
+      'with --exact: tokens of each comparison (default 64 in software, 1000 on a GPU)',
+      countOf,
+    )
+    .option('--widths <rows...>', 'with --exact: rows of the rounds', (text: string, before: number[] = []) => [
+      ...before,
+      countOf(text),
+    ])
     .option('--draft <source>', 'with --exact: a draft model of the same vocabulary')
     .option('--json', 'print JSON, one line a folder')
     .action(check);
@@ -53,7 +60,9 @@ async function check(folders: readonly string[], flags: CheckFlags): Promise<voi
         ok &&= result.ok;
         if (flags.json) await jsonLine({ ...result, adapter: device.adapter });
         else if (result.withdrawnWidths.length > 0) {
-          await line(`${result.name}  not exact on this device, and therefore never used: widths ${result.withdrawnWidths.join(', ')}`);
+          await line(
+            `${result.name}  not exact on this device, and therefore never used: widths ${result.withdrawnWidths.join(', ')}`,
+          );
         }
       } else {
         const result = await checkFolder(folder, device, { signal });

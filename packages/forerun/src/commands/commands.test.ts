@@ -14,7 +14,10 @@ interface Outcome {
   readonly err: string;
 }
 
-function forerun(parameters: readonly string[], options: { input?: string; interruptAt?: RegExp } = {}): Promise<Outcome> {
+function forerun(
+  parameters: readonly string[],
+  options: { input?: string; interruptAt?: RegExp } = {},
+): Promise<Outcome> {
   const child = spawn(process.execPath, ['--conditions=@forerun/source', cli, ...parameters], { stdio: 'pipe' });
   let out = '';
   let err = '';
@@ -93,16 +96,23 @@ describe('forerun', () => {
   });
 
   it('generate: an interrupt ends it cleanly', async () => {
-    const { code, out, err } = await forerun(['generate', 'Hello', ...common, '-n', '50', '-t', '1'], { interruptAt: /Hello./s });
+    const { code, out, err } = await forerun(['generate', 'Hello', ...common, '-n', '50', '-t', '1'], {
+      interruptAt: /Hello./s,
+    });
     expect(out.endsWith('\n')).toBe(true);
     expect(err).toMatch(/Interrupted/);
     expect(code).toBe(130);
   });
 
   it('chat: answers each line until input ends', async () => {
-    const { code, out, err } = await forerun(['chat', ...common, '-n', '4', '-s', '1', '--json'], { input: 'one\ntwo\n' });
+    const { code, out, err } = await forerun(['chat', ...common, '-n', '4', '-s', '1', '--json'], {
+      input: 'one\ntwo\n',
+    });
     expect(err).toMatch(/no chat template/);
-    const turns = out.trim().split('\n').map((line) => JSON.parse(line));
+    const turns = out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     expect(turns.map(({ prompt }) => prompt)).toEqual(['one', 'two']);
     expect(turns[1].statistics.reusedTokens).toBeGreaterThan(0);
     expect(code).toBe(0);
@@ -110,13 +120,27 @@ describe('forerun', () => {
 
   it('check: holds folders to their goldens', async () => {
     const { code, out } = await forerun(['check', goldenFolder('llama'), goldenFolder('qwen3'), '--json']);
-    const results = out.trim().split('\n').map((line) => JSON.parse(line));
-    expect(results.map(({ name, ok }) => [name, ok])).toEqual([['llama', true], ['qwen3', true]]);
+    const results = out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(results.map(({ name, ok }) => [name, ok])).toEqual([
+      ['llama', true],
+      ['qwen3', true],
+    ]);
     expect(code).toBe(0);
   });
 
   it('check --exact: compares speculative with plain output', async () => {
-    const { code, out } = await forerun(['check', '--exact', goldenFolder('mistral-swa'), '--tokens', '12', '--widths', '4']);
+    const { code, out } = await forerun([
+      'check',
+      '--exact',
+      goldenFolder('mistral-swa'),
+      '--tokens',
+      '12',
+      '--widths',
+      '4',
+    ]);
     const lines = out.trim().split('\n');
     expect(lines).toHaveLength(4 * 2 * 4);
     for (const line of lines) expect(line).toMatch(/^mistral-swa {2}.*equal=12\/12.*ok$/);

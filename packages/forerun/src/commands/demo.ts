@@ -1,4 +1,5 @@
 /** Tells one story twice, plainly and with speculation: the same tokens, in fewer passes of the model. */
+import type { AdapterDescription } from '@forerun/tensor';
 import { Command } from 'commander';
 import type { DrafterChoice } from '../model/drafter-choice.ts';
 import type { GenerationResult } from '../model/generation.ts';
@@ -36,7 +37,6 @@ export function demoCommand(): Command {
 async function demo(flags: DemoFlags): Promise<void> {
   using interrupt = new Interrupt();
   using model = await loadByFlags({}, interrupt.signal);
-  if (!flags.json) await line(`${colours.dim('Computing on')} ${adapterText(model.adapter)}\n`);
   const tellings: Telling[] = [];
   for (const drafter of ['none', 'draft-model'] as const) {
     tellings.push(await tell(model, flags, { drafter, signal: interrupt.signal }));
@@ -44,9 +44,13 @@ async function demo(flags: DemoFlags): Promise<void> {
   const [plain, speculative] = tellings as [Telling, Telling];
   const same = plain.result.tokens.join() === speculative.result.tokens.join();
   if (flags.json) {
-    await jsonLine({ adapter: model.adapter, same, tellings: tellings.map(({ drafter, result }) => ({ drafter, ...result })) });
+    await jsonLine({
+      adapter: model.adapter,
+      same,
+      tellings: tellings.map(({ drafter, result }) => ({ drafter, ...result })),
+    });
   } else {
-    await summary(plain, speculative, same);
+    await summary({ plain, speculative, same, adapter: model.adapter });
   }
   if (!same) process.exitCode = 1;
 }
@@ -82,23 +86,36 @@ async function tell(
   return { drafter, result: await generation.result };
 }
 
-async function summary(plain: Telling, speculative: Telling, same: boolean): Promise<void> {
+async function summary(outcome: {
+  readonly plain: Telling;
+  readonly speculative: Telling;
+  readonly same: boolean;
+  readonly adapter: AdapterDescription;
+}): Promise<void> {
+  const { plain, speculative, same, adapter } = outcome;
   const [before, after] = [plain.result.statistics, speculative.result.statistics];
   const row = (name: string, of: (statistics: typeof before) => string) => [name, of(before), of(after)];
   await line(
     table([
-      ['', 'plain', 'speculative'],
+      [adapterText(adapter), 'plain', 'speculative'],
       row('tokens', ({ generatedTokens }) => String(generatedTokens)),
       row('rounds of the model', ({ rounds }) => String(rounds)),
       row('tokens a round', ({ acceptanceLength }) => acceptanceLength.toFixed(2)),
-      row('guesses accepted', ({ acceptedTokens, draftedTokens }) => (draftedTokens === 0 ? '-' : `${acceptedTokens} of ${draftedTokens}`)),
-      row('accepted at depth 1, 2, …', ({ acceptanceByDepth }) => acceptanceByDepth.map((share) => `${Math.round(100 * share)} %`).join(', ') || '-'),
+      row('guesses accepted', ({ acceptedTokens, draftedTokens }) =>
+        draftedTokens === 0 ? '-' : `${acceptedTokens} of ${draftedTokens}`,
+      ),
+      row(
+        'accepted at depth 1, 2, …',
+        ({ acceptanceByDepth }) => acceptanceByDepth.map((share) => `${Math.round(100 * share)} %`).join(', ') || '-',
+      ),
       row('tokens a second', ({ tokensPerSecond }) => tokensPerSecond.toFixed(1)),
     ]),
   );
   await line();
   if (!same) {
-    await line(colours.red('The two texts differ. That must never be; please report it with the output of "forerun devices".'));
+    await line(
+      colours.red('The two texts differ. That must never be; please report it with the output of "forerun devices".'),
+    );
     return;
   }
   const saved = Math.round(100 * (1 - after.rounds / before.rounds));

@@ -39,7 +39,7 @@ async function devices(flags: { json?: boolean }): Promise<void> {
     };
     for (const [name, value] of Object.entries(facts)) await line(`${name.padEnd(34)}${value}`);
     if (adapter.kind === 'software') {
-      await line('\nNo GPU is used. FORERUN_ADAPTER=gpu asks for the machine\'s own driver.');
+      await line("\nNo GPU is used. FORERUN_ADAPTER=gpu asks for the machine's own driver.");
     }
   } finally {
     device.destroy();

@@ -5,6 +5,7 @@ import { shippedDraftOf, sourceByName } from './shipped.ts';
 import { type DrafterChoice, drafterNames } from '../model/drafter-choice.ts';
 import type { GenerateOptions, LoadedModel } from '../model/loaded-model.ts';
 import { LoadProgressBar } from '../terminal/load-progress.ts';
+import { adapterText } from './statistics-text.ts';
 
 /** What a command that loads a model is told about it. */
 export interface ModelFlags {
@@ -44,7 +45,8 @@ export function numberOf(text: string): number {
 /** A whole number of at least 1 on the command line. */
 export function countOf(text: string): number {
   const value = numberOf(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('Expected a whole number of at least 1.');
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError('Expected a whole number of at least 1.');
   return value;
 }
 
@@ -87,16 +89,19 @@ export function withSamplingOptions(command: Command): Command {
     .option('--presence-penalty <value>', 'take from the logits of generated tokens', numberOf)
     .option('--frequency-penalty <value>', 'take from them for each time', numberOf)
     .option('-s, --seed <number>', 'seed of all draws; drawn by chance without', seedOf)
-    .option('--stop <text>', 'end the text here (may be repeated)', (text: string, before: string[] = []) => [...before, text])
+    .option('--stop <text>', 'end the text here (may be repeated)', (text: string, before: string[] = []) => [
+      ...before,
+      text,
+    ])
     .option('--width <rows>', 'rows of a round, or "auto"', widthOf);
 }
 
-/** Loads the model that the flags name, with a progress bar; the shipped pair without. */
+/** Loads the model that the flags name, the shipped pair without, with a progress bar; says so where no GPU computes. */
 export async function loadByFlags(flags: ModelFlags, signal: AbortSignal): Promise<LoadedModel> {
   using bar = new LoadProgressBar();
   const name = flags.model ?? 'stories';
   const draft = flags.draft === undefined ? shippedDraftOf(name) : sourceByName(flags.draft);
-  return load(sourceByName(name), {
+  const model = await load(sourceByName(name), {
     draft,
     weights: flags.weights,
     cache: flags.cache,
@@ -107,6 +112,8 @@ export async function loadByFlags(flags: ModelFlags, signal: AbortSignal): Promi
     onProgress: bar.update,
     signal,
   });
+  if (model.adapter.kind === 'software') process.stderr.write(`Computing on ${adapterText(model.adapter)}.\n`);
+  return model;
 }
 
 /** Flags that were given, as options of `generate`; the others are left to the checkpoint. */

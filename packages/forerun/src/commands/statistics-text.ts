@@ -9,7 +9,8 @@ export function adapterText(adapter: AdapterDescription): string {
 
 /** What a run did, in one line. */
 export function statisticsLine(statistics: GenerationStatistics, adapter: AdapterDescription): string {
-  const { generatedTokens, rounds, draftedTokens, acceptedTokens, acceptanceLength, tokensPerSecond, stopReason } = statistics;
+  const { generatedTokens, rounds, draftedTokens, acceptedTokens, acceptanceLength, tokensPerSecond, stopReason } =
+    statistics;
   return [
     `${generatedTokens} tokens in ${rounds} rounds (${acceptanceLength.toFixed(2)} a round)`,
     `${acceptedTokens} of ${draftedTokens} guesses accepted`,

@@ -18,11 +18,13 @@ describe('openSource', () => {
 
   it('takes a name for a folder only where there is one with a model in it', async () => {
     expect(await place('packages/forerun')).toBe('https://huggingface.co/packages/forerun@main');
-    expect((await openSource('some-owner/some-model', { revision: 'v1' })).describe()).toMatch(/some-owner\/some-model@v1$/);
+    expect((await openSource('some-owner/some-model', { revision: 'v1' })).describe()).toMatch(
+      /some-owner\/some-model@v1$/,
+    );
     expect(await place('../some-model')).not.toMatch(/huggingface/);
   });
 
-  it('takes URLs, files of a browser and sources of one\'s own', async () => {
+  it("takes URLs, files of a browser and sources of one's own", async () => {
     expect(await place('https://example.org/model')).toBe('https://example.org/model');
     expect(await place(new URL('https://example.org/model/'))).toBe('https://example.org/model');
     const own = memorySource(new Map([['config.json', new Uint8Array(2)]])) as ByteSource;

@@ -21,13 +21,7 @@ export interface ShippedCheckpoint {
  * (`owner/name`), files or a directory that a user picked in a browser, a checkpoint that a package ships, or a source
  * of one's own.
  */
-export type ModelSource =
-  | string
-  | URL
-  | ShippedCheckpoint
-  | Iterable<File>
-  | FileSystemDirectoryHandle
-  | ByteSource;
+export type ModelSource = string | URL | ShippedCheckpoint | Iterable<File> | FileSystemDirectoryHandle | ByteSource;
 
 /** How a source is reached. */
 export interface SourceOptions {

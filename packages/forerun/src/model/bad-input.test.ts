@@ -31,25 +31,103 @@ async function failure(run: () => unknown): Promise<ForerunError> {
 
 describe('load refuses', () => {
   const wrong: readonly [what: string, source: ModelSource, options: LoadOptions, code: string, message: RegExp][] = [
-    ['a folder that is not there', '/no/such/folder', {}, 'file-missing', /\/no\/such\/folder has neither model\.safetensors/],
+    [
+      'a folder that is not there',
+      '/no/such/folder',
+      {},
+      'file-missing',
+      /\/no\/such\/folder has neither model\.safetensors/,
+    ],
     ['a folder without a model', goldenFolder('.'), {}, 'file-missing', /neither model\.safetensors/],
     ['nothing', '', {}, 'argument', /a folder, a URL or a Hub repository/],
     ['a number', 7 as never, {}, 'argument', /got number/],
     ['a URL of another kind', new URL('ftp://example.org/model'), {}, 'argument', /http/],
     ['an unknown weight format', goldenFolder('llama'), { weights: 'int3' as never }, 'argument', /int3/],
-    ['weights that are cut off', checkpoint({}, (folder) => writeFileSync(join(folder, 'model.safetensors'), 'short')), {}, 'safetensors', /model\.safetensors/],
-    ['a configuration that is no JSON', checkpoint({}, (folder) => writeFileSync(join(folder, 'config.json'), '{')), {}, 'config-file', /config\.json/],
-    ['a model type that is not known', checkpoint({ config: { model_type: 'perceptron' } }), {}, 'unsupported-model', /perceptron.*llama/s],
-    ['a configuration without sizes', checkpoint({ config: { model_type: 'llama' } }), {}, 'model-config', /hidden_size|vocab_size/],
-    ['a tokenizer that is none', checkpoint({}, (folder) => writeFileSync(join(folder, 'tokenizer.json'), '{"model": 1}')), { device }, 'tokenizer', /tokenizer\.json/],
-    ['generation settings that are none', checkpoint({ generation: { do_sample: true, temperature: 'warm' } }), {}, 'model-config', /temperature/],
-    ['a draft model of another vocabulary', goldenFolder('llama'), { draft: goldenFolder('llama-biases') }, 'mismatched-parts', /128 tokens.*256/],
-    ['a draft that is not there', goldenFolder('llama'), { draft: '/no/such/draft' }, 'file-missing', /\/no\/such\/draft/],
-    ['a capacity past what the model was made for', goldenFolder('llama'), { device, capacityTokens: 513 }, 'argument', /512.*513/],
+    [
+      'weights that are cut off',
+      checkpoint({}, (folder) => writeFileSync(join(folder, 'model.safetensors'), 'short')),
+      {},
+      'safetensors',
+      /model\.safetensors/,
+    ],
+    [
+      'a configuration that is no JSON',
+      checkpoint({}, (folder) => writeFileSync(join(folder, 'config.json'), '{')),
+      {},
+      'config-file',
+      /config\.json/,
+    ],
+    [
+      'a model type that is not known',
+      checkpoint({ config: { model_type: 'perceptron' } }),
+      {},
+      'unsupported-model',
+      /perceptron.*llama/s,
+    ],
+    [
+      'a configuration without sizes',
+      checkpoint({ config: { model_type: 'llama' } }),
+      {},
+      'model-config',
+      /hidden_size|vocab_size/,
+    ],
+    [
+      'a tokenizer that is none',
+      checkpoint({}, (folder) => writeFileSync(join(folder, 'tokenizer.json'), '{"model": 1}')),
+      { device },
+      'tokenizer',
+      /tokenizer\.json/,
+    ],
+    [
+      'generation settings that are none',
+      checkpoint({ generation: { do_sample: true, temperature: 'warm' } }),
+      {},
+      'model-config',
+      /temperature/,
+    ],
+    [
+      'a draft model of another vocabulary',
+      goldenFolder('llama'),
+      { draft: goldenFolder('llama-biases') },
+      'mismatched-parts',
+      /128 tokens.*256/,
+    ],
+    [
+      'a draft that is not there',
+      goldenFolder('llama'),
+      { draft: '/no/such/draft' },
+      'file-missing',
+      /\/no\/such\/draft/,
+    ],
+    [
+      'a capacity past what the model was made for',
+      goldenFolder('llama'),
+      { device, capacityTokens: 513 },
+      'argument',
+      /512.*513/,
+    ],
     ['a capacity of nothing', goldenFolder('llama'), { device, capacityTokens: 1 }, 'argument', /at least 2/],
-    ['what needs more memory than allowed, naming the numbers', goldenFolder('llama'), { device, memoryLimitBytes: 100_000 }, 'device-limit', /needs \d{6,} device bytes \(weights \d+, .*\d+.*scratch \d+\), and the limit is 100000/],
-    ['an adapter of another kind', goldenFolder('llama'), { device: { adapter: device.adapter.kind === 'software' ? 'hardware' : 'software' } }, 'adapter', /hardware|software/],
-    ['to begin when it was aborted before', goldenFolder('llama'), { signal: AbortSignal.abort(new Error('no')) }, 'aborted', /aborted/i],
+    [
+      'what needs more memory than allowed, naming the numbers',
+      goldenFolder('llama'),
+      { device, memoryLimitBytes: 100_000 },
+      'device-limit',
+      /needs \d{6,} device bytes \(weights \d+, .*\d+.*scratch \d+\), and the limit is 100000/,
+    ],
+    [
+      'an adapter of another kind',
+      goldenFolder('llama'),
+      { device: { adapter: device.adapter.kind === 'software' ? 'hardware' : 'software' } },
+      'adapter',
+      /hardware|software/,
+    ],
+    [
+      'to begin when it was aborted before',
+      goldenFolder('llama'),
+      { signal: AbortSignal.abort(new Error('no')) },
+      'aborted',
+      /aborted/i,
+    ],
   ];
   for (const [what, source, options, code, message] of wrong) {
     it(what, async () => {
@@ -63,7 +141,14 @@ describe('load refuses', () => {
     const held = () => device.memory.total - device.memory.scratch;
     const before = held();
     const controller = new AbortController();
-    const error = await failure(() => load(goldenFolder('llama'), { device, signal: controller.signal, capacityTokens: 64, onProgress: () => controller.abort() }));
+    const error = await failure(() =>
+      load(goldenFolder('llama'), {
+        device,
+        signal: controller.signal,
+        capacityTokens: 64,
+        onProgress: () => controller.abort(),
+      }),
+    );
     expect(error.code).toBe('aborted');
     expect(held()).toBe(before);
   });
@@ -86,7 +171,13 @@ describe('generate refuses', () => {
     ['no tokens to generate', text, { maxTokens: 0 }, 'argument', /maxTokens/],
     ['an unknown drafter', text, { drafter: 'oracle' as never }, 'argument', /none, n-gram, draft-model.*oracle/],
     ['a draft model that was not loaded', text, { drafter: 'draft-model' }, 'mismatched-parts', /no draft model/],
-    ['a verifier that needs more than the drafter gives', text, { drafter: 'n-gram', verifier: { ...model.engine.verifier, needs: { distribution: true } } }, 'mismatched-parts', /distribution/],
+    [
+      'a verifier that needs more than the drafter gives',
+      text,
+      { drafter: 'n-gram', verifier: { ...model.engine.verifier, needs: { distribution: true } } },
+      'mismatched-parts',
+      /distribution/,
+    ],
     ['a width of nothing', text, { drafter: 'n-gram', width: 0 }, 'argument', /width/i],
     ['a width past the largest', text, { drafter: 'n-gram', width: 65 }, 'argument', /64/],
     ['a negative temperature', text, { sampling: { temperature: -1 } }, 'argument', /temperature/],
@@ -107,7 +198,9 @@ describe('generate refuses', () => {
   }
 
   it('and works afterwards', async () => {
-    expect((await model.generate(text, { drafter: 'none', maxTokens: 4, stopTokens: [] }).result).tokens).toHaveLength(4);
+    expect((await model.generate(text, { drafter: 'none', maxTokens: 4, stopTokens: [] }).result).tokens).toHaveLength(
+      4,
+    );
     expect(device.memory.states).toBe(0);
   });
 });
@@ -117,7 +210,9 @@ describe('conversations refuse', () => {
     const conversation = model.open({ drafter: 'none' });
     const first = conversation.generate({ prompt: [1, 2], maxTokens: 3 });
     await first.next();
-    expect((await failure(() => conversation.generate({ prompt: [1], maxTokens: 1 }).next())).code).toBe('conversation-state');
+    expect((await failure(() => conversation.generate({ prompt: [1], maxTokens: 1 }).next())).code).toBe(
+      'conversation-state',
+    );
     expect((await failure(() => conversation.close())).code).toBe('conversation-state');
     await first.return(undefined as never);
     conversation.close();
@@ -132,7 +227,12 @@ describe('conversations refuse', () => {
 
   it('a chat without a template, a second answer at once, and turns after its end', async () => {
     expect((await failure(() => model.chat({ drafter: 'none' }))).code).toBe('chat-template');
-    const chat = model.chat({ drafter: 'none', maxTokens: 4, stopTokens: [], render: (messages) => messages.map(({ content }) => content).join('') });
+    const chat = model.chat({
+      drafter: 'none',
+      maxTokens: 4,
+      stopTokens: [],
+      render: (messages) => messages.map(({ content }) => content).join(''),
+    });
     const answering = chat.send('one')[Symbol.asyncIterator]();
     await answering.next();
     expect((await failure(() => chat.send('two').text)).code).toBe('conversation-state');

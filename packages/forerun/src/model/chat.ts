@@ -49,7 +49,9 @@ export class Chat {
     const { source, soFar } = produce({
       begin: () => {
         if (this.#busy) {
-          throw new ConversationStateError('This conversation is answering; wait for the answer or stop it, then go on.');
+          throw new ConversationStateError(
+            'This conversation is answering; wait for the answer or stop it, then go on.',
+          );
         }
         const prompt = this.#encode([...this.#messages, message]);
         const request = generationRequest(this.#model, prompt, { ...this.#options, ...options });

@@ -37,6 +37,8 @@ export class DrafterChoices {
         'There is no draft model: load the model with one (the option "draft"), or choose the drafter "n-gram".',
       );
     }
-    throw new ArgumentError(`Expected a drafter: ${drafterNames.join(', ')} or an object, got ${JSON.stringify(choice)}.`);
+    throw new ArgumentError(
+      `Expected a drafter: ${drafterNames.join(', ')} or an object, got ${JSON.stringify(choice)}.`,
+    );
   }
 }

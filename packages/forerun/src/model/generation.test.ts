@@ -8,7 +8,7 @@ function counting(pieces: number, failAt = Infinity) {
   const soFar = () => ({ text: 'abcdef'.slice(0, seen.asked) }) as GenerationResult;
   async function* source(): AsyncGenerator<GenerationPiece, GenerationResult, void> {
     try {
-      for (; seen.asked < pieces; ) {
+      for (; seen.asked < pieces;) {
         if (seen.asked === failAt) throw new Error('broken');
         seen.asked++;
         yield piece('abcdef'[seen.asked - 1]!);

@@ -20,14 +20,22 @@ describe('load', () => {
   it('tells how far it is, to the last byte', () => {
     const last = progress.at(-1)!;
     expect(last).toMatchObject({ part: 'model', loadedBytes: last.totalBytes });
-    expect(progress.map(({ loadedBytes }) => loadedBytes)).toEqual([...progress.map(({ loadedBytes }) => loadedBytes)].sort((a, b) => a - b));
+    expect(progress.map(({ loadedBytes }) => loadedBytes)).toEqual(
+      [...progress.map(({ loadedBytes }) => loadedBytes)].sort((a, b) => a - b),
+    );
   });
 
   it('says what it holds: adapter, memory, defaults of the checkpoint', () => {
     expect(model.adapter).toBe(device.adapter);
     expect(model.memory.weightBytes).toBeGreaterThan(100_000);
-    expect(model.memory.totalBytes).toBe(model.memory.weightBytes + model.memory.stateBytes + model.memory.scratchBytes);
-    expect(model.generation).toMatchObject({ stopTokens: [2, 3], maxNewTokens: 12, sampling: { temperature: 0.6, topK: 40 } });
+    expect(model.memory.totalBytes).toBe(
+      model.memory.weightBytes + model.memory.stateBytes + model.memory.scratchBytes,
+    );
+    expect(model.generation).toMatchObject({
+      stopTokens: [2, 3],
+      maxNewTokens: 12,
+      sampling: { temperature: 0.6, topK: 40 },
+    });
     expect(model.config.modelType).toBe('llama');
     expect(model.defaultDrafter).toBe('n-gram');
   });
@@ -39,10 +47,15 @@ describe('generate', () => {
     const plain = await model.generate('Hello', { ...options, sampling, drafter: 'none' }).result;
     const guessed = await model.generate('Hello', { ...options, sampling, drafter: 'n-gram', width: 4 }).result;
     const automatic = await model.generate('Hello', { ...options, sampling }).result;
-    const other = await model.generate('Hello', { ...options, sampling: { ...sampling, seed: 5 }, drafter: 'none' }).result;
+    const other = await model.generate('Hello', { ...options, sampling: { ...sampling, seed: 5 }, drafter: 'none' })
+      .result;
     expect(guessed.tokens).toEqual(plain.tokens);
     expect(automatic.tokens).toEqual(plain.tokens);
-    expect(plain).toMatchObject({ text: guessed.text, seed: 4, statistics: { promptTokens: 5, stopReason: 'max-tokens' } });
+    expect(plain).toMatchObject({
+      text: guessed.text,
+      seed: 4,
+      statistics: { promptTokens: 5, stopReason: 'max-tokens' },
+    });
     expect(other.tokens).not.toEqual(plain.tokens);
   });
 
@@ -65,10 +78,15 @@ describe('generate', () => {
     const second = await model.generate('Hello', { stopTokens: [], drafter: 'none' }).result;
     expect(first.tokens).toHaveLength(12);
     expect(second.seed).not.toBe(first.seed);
-    const again = await model.generate('Hello', { stopTokens: [], drafter: 'none', sampling: { seed: first.seed } }).result;
+    const again = await model.generate('Hello', { stopTokens: [], drafter: 'none', sampling: { seed: first.seed } })
+      .result;
     expect(again.tokens).toEqual(first.tokens);
     const stop = first.tokens[5]!;
-    const stopped = await model.generate('Hello', { stopTokens: [stop], drafter: 'none', sampling: { seed: first.seed } }).result;
+    const stopped = await model.generate('Hello', {
+      stopTokens: [stop],
+      drafter: 'none',
+      sampling: { seed: first.seed },
+    }).result;
     expect(stopped.tokens).toEqual(first.tokens.slice(0, first.tokens.indexOf(stop) + 1));
   });
 
@@ -105,9 +123,17 @@ describe('generate', () => {
 
 describe('chat', () => {
   it('goes on from its cache and remembers its turns', async () => {
-    using chat = model.chat({ drafter: 'none', maxTokens: 6, sampling, messages: [{ role: 'system', content: 'Be brief.' }] });
+    using chat = model.chat({
+      drafter: 'none',
+      maxTokens: 6,
+      sampling,
+      messages: [{ role: 'system', content: 'Be brief.' }],
+    });
     const first = await chat.send('One').result;
-    expect(first.statistics).toMatchObject({ reusedTokens: 0, promptTokens: '<system>Be brief.\n<user>One\n<assistant>'.length });
+    expect(first.statistics).toMatchObject({
+      reusedTokens: 0,
+      promptTokens: '<system>Be brief.\n<user>One\n<assistant>'.length,
+    });
     const second = await chat.send('Two').result;
     expect(second.statistics.reusedTokens).toBeGreaterThanOrEqual('<system>Be brief.\n<user>One\n<assistant>'.length);
     expect(chat.messages).toEqual([
@@ -137,7 +163,11 @@ describe('chat', () => {
   });
 
   it('renders turns by a function of the caller', async () => {
-    using chat = model.chat({ drafter: 'none', maxTokens: 3, render: (messages) => messages.map(({ content }) => content).join('') });
+    using chat = model.chat({
+      drafter: 'none',
+      maxTokens: 3,
+      render: (messages) => messages.map(({ content }) => content).join(''),
+    });
     expect((await chat.send('abc').result).statistics.promptTokens).toBe(3);
   });
 });

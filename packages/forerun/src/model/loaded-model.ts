@@ -17,8 +17,10 @@ import { generationRequest, produce } from './produce.ts';
 export type Prompt = string | readonly number[] | readonly ChatMessage[];
 
 /** What to generate, and how; what is left open follows the checkpoint's generation_config.json. */
-export interface GenerateOptions
-  extends Pick<GenerateRequest, 'maxTokens' | 'stopTokens' | 'stopStrings' | 'width' | 'widths' | 'signal'> {
+export interface GenerateOptions extends Pick<
+  GenerateRequest,
+  'maxTokens' | 'stopTokens' | 'stopStrings' | 'width' | 'widths' | 'signal'
+> {
   /** Temperature, filters, penalties and seed. Without a seed one is drawn, and told in the result. */
   readonly sampling?: Partial<SamplingSettings>;
   /** Who guesses. Default: the draft model if there is one, else look-up in the text so far. The text is the same with all of them. */

@@ -10,19 +10,37 @@ const bytes = (text: string): number[] => [...new TextEncoder().encode(text)];
 
 describe('Pieces', () => {
   it('says where each token came from and what was rejected', () => {
-    const piece = new Pieces(tokenizer, bytes('a')).of({ tokens: bytes('bcd'), text: 'bcd', width: 4, drafts: bytes('bcx'), accepted: 2 });
+    const piece = new Pieces(tokenizer, bytes('a')).of({
+      tokens: bytes('bcd'),
+      text: 'bcd',
+      width: 4,
+      drafts: bytes('bcx'),
+      accepted: 2,
+    });
     expect(piece.tokens.map(({ text, origin }) => `${text} ${origin}`)).toEqual(['b draft', 'c draft', 'd model']);
     expect(piece.rejected).toEqual([{ id: 120, text: 'x' }]);
   });
 
   it('counts guesses behind the end of the text neither as kept nor as rejected', () => {
-    const piece = new Pieces(tokenizer, bytes('a')).of({ tokens: bytes('b'), text: 'b', width: 8, drafts: bytes('bcdxy'), accepted: 3 });
+    const piece = new Pieces(tokenizer, bytes('a')).of({
+      tokens: bytes('b'),
+      text: 'b',
+      width: 8,
+      drafts: bytes('bcdxy'),
+      accepted: 3,
+    });
     expect(piece.tokens.map(({ origin }) => origin)).toEqual(['draft']);
     expect(piece.rejected.map(({ text }) => text)).toEqual(['x', 'y']);
   });
 
-  it('takes a tree\'s path out of its guesses, wherever its rows are', () => {
-    const piece = new Pieces(tokenizer, bytes('a')).of({ tokens: bytes('cfz'), text: 'cfz', width: 8, drafts: bytes('bcdef'), accepted: 2 });
+  it("takes a tree's path out of its guesses, wherever its rows are", () => {
+    const piece = new Pieces(tokenizer, bytes('a')).of({
+      tokens: bytes('cfz'),
+      text: 'cfz',
+      width: 8,
+      drafts: bytes('bcdef'),
+      accepted: 2,
+    });
     expect(piece.rejected.map(({ text }) => text)).toEqual(['b', 'd', 'e']);
   });
 

@@ -7,7 +7,9 @@ const contextTokens = 16;
 
 /** A detokenizer that goes on where `before` ends; ids that the vocabulary does not have are passed over. */
 export function detokenizerAfter(tokenizer: Tokenizer, before: readonly number[]): StreamingDetokenizer {
-  const known = before.slice(-contextTokens).filter((id) => Number.isInteger(id) && id >= 0 && id < tokenizer.vocabSize);
+  const known = before
+    .slice(-contextTokens)
+    .filter((id) => Number.isInteger(id) && id >= 0 && id < tokenizer.vocabSize);
   return tokenizer.detokenizer({ after: known });
 }
 

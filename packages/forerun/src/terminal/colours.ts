@@ -7,9 +7,13 @@ export const colours = pico.createColors(pico.isColorSupported);
 
 /** Guesses that were accepted are green, tokens of the model itself blue, rejected guesses red and struck through. */
 export function colouredPiece(piece: GenerationPiece, options: { readonly rejected: boolean }): string {
-  const kept = piece.tokens.map(({ text, origin }) => coloured(text, origin === 'draft' ? colours.green : colours.blueBright));
+  const kept = piece.tokens.map(({ text, origin }) =>
+    coloured(text, origin === 'draft' ? colours.green : colours.blueBright),
+  );
   if (!options.rejected) return kept.join('');
-  const refused = piece.rejected.map(({ text }) => colours.red(colours.strikethrough(printable(text).replaceAll('\n', '\\n'))));
+  const refused = piece.rejected.map(({ text }) =>
+    colours.red(colours.strikethrough(printable(text).replaceAll('\n', '\\n'))),
+  );
   // They were guesses for the place of the model's own token, so they stand before it.
   return [...kept.slice(0, -1), ...refused, ...kept.slice(-1)].join('');
 }

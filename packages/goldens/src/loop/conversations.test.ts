@@ -15,7 +15,11 @@ it('conversations at once say what each says alone', async () => {
   ];
   const alone: number[][] = [];
   for (const request of requests) alone.push(await plainTokens(model, request));
-  const conversations = [model.open({ drafter: 'none' }), model.open({ drafter: 'n-gram' }), replays.open([...requests[2]!.prompt, ...alone[2]!], 0.3)];
+  const conversations = [
+    model.open({ drafter: 'none' }),
+    model.open({ drafter: 'n-gram' }),
+    replays.open([...requests[2]!.prompt, ...alone[2]!], 0.3),
+  ];
   const together = await Promise.all(
     conversations.map((conversation, index) => run(conversation, { ...requests[index]!, width: index === 0 ? 1 : 4 })),
   );

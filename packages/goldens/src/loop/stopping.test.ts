@@ -29,7 +29,13 @@ describe('the end of a run', () => {
       const stop = plain[at]!;
       const end = plain.indexOf(stop) + 1;
       using conversation = replays.open(recording);
-      const { tokens } = await run(conversation, { prompt, maxTokens: length, sampling, width, stopTokens: [255 - stop, stop] });
+      const { tokens } = await run(conversation, {
+        prompt,
+        maxTokens: length,
+        sampling,
+        width,
+        stopTokens: [255 - stop, stop],
+      });
       const first = Math.min(end, plain.includes(255 - stop) ? plain.indexOf(255 - stop) + 1 : length);
       expect(tokens).toEqual(plain.slice(0, first));
       expect(conversation.tokens).toEqual([...prompt, ...tokens]);
@@ -40,11 +46,21 @@ describe('the end of a run', () => {
   it('comes at a stop string inside an accepted block, which takes its tokens back', async () => {
     const at = 12;
     const stopStrings = [`>${[plain[at], plain[at + 1]].map((token) => `<${token}>`).join('')}`];
-    for (const conversation of [model.open({ drafter: 'none' }), replays.open(recording), replays.open(recording, 0.3)]) {
+    for (const conversation of [
+      model.open({ drafter: 'none' }),
+      replays.open(recording),
+      replays.open(recording, 0.3),
+    ]) {
       const request = { prompt, maxTokens: length, sampling, stopStrings, detokenizer: numberDetokenizer() };
       const { text } = await run(conversation, { ...request, width });
       // The string begins with the last character of the token before, which cannot be kept either.
-      expect(text).toBe(`${plain.slice(0, at).map((token) => `<${token}>`).join('').slice(0, -1)}`);
+      expect(text).toBe(
+        `${plain
+          .slice(0, at)
+          .map((token) => `<${token}>`)
+          .join('')
+          .slice(0, -1)}`,
+      );
       expect(conversation.tokens).toEqual([...prompt, ...plain.slice(0, at - 1)]);
       expect(conversation.statistics).toMatchObject({ stopReason: 'stop-string', generatedTokens: at - 1 });
       conversation.close();
@@ -57,7 +73,14 @@ describe('the end of a run', () => {
     const alone = await plainTokens(model, next);
     using conversation = replays.open(recording);
     const stopStrings = [`<${plain[9]}><${plain[10]}>`];
-    await run(conversation, { prompt, maxTokens: length, sampling, width, stopStrings, detokenizer: numberDetokenizer() });
+    await run(conversation, {
+      prompt,
+      maxTokens: length,
+      sampling,
+      width,
+      stopStrings,
+      detokenizer: numberDetokenizer(),
+    });
     expect(conversation.tokens).toEqual(kept);
     expect((await run(conversation, { ...next, width: 1 })).tokens).toEqual(alone);
     expect(conversation.statistics!.reusedTokens).toBe(kept.length - 1);
@@ -66,9 +89,21 @@ describe('the end of a run', () => {
   it('gives what was held back when no stop string came', async () => {
     using conversation = replays.open(recording);
     const last = `<${plain[7]}>`;
-    const request = { prompt, maxTokens: 8, sampling, width, stopStrings: [`${last}!`], detokenizer: numberDetokenizer() };
+    const request = {
+      prompt,
+      maxTokens: 8,
+      sampling,
+      width,
+      stopStrings: [`${last}!`],
+      detokenizer: numberDetokenizer(),
+    };
     const { text } = await run(conversation, request);
-    expect(text).toBe(plain.slice(0, 8).map((token) => `<${token}>`).join(''));
+    expect(text).toBe(
+      plain
+        .slice(0, 8)
+        .map((token) => `<${token}>`)
+        .join(''),
+    );
   });
 
   it('comes when the conversation is full', async () => {
@@ -88,7 +123,13 @@ describe('a run that is left', () => {
     using conversation = replays.open(recording, 0.3);
     const given: number[] = [];
     const aborted = (async () => {
-      for await (const step of conversation.generate({ prompt, maxTokens: length, sampling, width: 4, signal: controller.signal })) {
+      for await (const step of conversation.generate({
+        prompt,
+        maxTokens: length,
+        sampling,
+        width: 4,
+        signal: controller.signal,
+      })) {
         given.push(...step.tokens);
         if (given.length >= 10) controller.abort(new Error('enough'));
       }
@@ -98,7 +139,12 @@ describe('a run that is left', () => {
     expect(conversation.tokens).toEqual([...prompt, ...given]);
     expect(conversation.statistics!.stopReason).toBe('aborted');
 
-    const rest = await run(conversation, { prompt: [...prompt, ...given], maxTokens: length - given.length, sampling, width: 4 });
+    const rest = await run(conversation, {
+      prompt: [...prompt, ...given],
+      maxTokens: length - given.length,
+      sampling,
+      width: 4,
+    });
     expect(rest.tokens).toEqual(plain.slice(given.length));
     expect(conversation.statistics!.reusedTokens).toBe(prompt.length + given.length - 1);
   });
