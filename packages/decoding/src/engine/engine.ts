@@ -123,10 +123,10 @@ export class Engine {
     return [...this.#programs];
   }
 
-  /** Device bytes for the weights, one conversation and scratch, as compiled so far. */
+  /** Device bytes for the weights, one conversation (with the drafter that takes most) and scratch, as compiled so far. */
   get memory(): MemoryEstimate {
-    const states = new Set([...this.#loopStateList(), ...this.state.states]);
-    const stateBytes = [...states].reduce((sum, state) => sum + state.byteLength, 0);
+    const own = bytesOf(new Set([...this.#loopStateList(), ...this.state.states]));
+    const stateBytes = own + Math.max(0, ...this.#drafterStates().map(bytesOf));
     const weightBytes = this.#options.weights.store.byteLength;
     const scratchBytes = this.#scratchBytes;
     return { weightBytes, stateBytes, scratchBytes, totalBytes: weightBytes + stateBytes + scratchBytes };
@@ -214,11 +214,18 @@ export class Engine {
     return [loop, history, sampling.settings, sampling.counts];
   }
 
+  /** What each drafter keeps of a conversation. */
+  #drafterStates(): readonly (readonly State[])[] {
+    const speculations = [...this.#speculations.values()].flatMap((byDrafter) => [...byDrafter.values()]);
+    return speculations.flatMap(({ drafterState }) => (drafterState ? [drafterState.states] : []));
+  }
+
   #reckon(): void {
     const { memoryLimitBytes } = this.#options;
     const { weightBytes, stateBytes, scratchBytes, totalBytes } = this.memory;
     const binding = this.device.limits.maxStorageBufferBindingSize;
-    const largest = [...this.state.states].sort((a, b) => b.byteLength - a.byteLength)[0];
+    const states = [...this.state.states, ...this.#drafterStates().flat()];
+    const largest = states.sort((a, b) => b.byteLength - a.byteLength)[0];
     if (largest && largest.byteLength > binding) {
       throw new DeviceLimitError(
         `A capacity of ${this.capacityTokens} tokens needs ${largest.byteLength} bytes in state "${largest.name}", and this device binds at most ${binding}. Ask for a smaller capacity or an f16 cache.`,
@@ -230,4 +237,8 @@ export class Engine {
       );
     }
   }
+}
+
+function bytesOf(states: Iterable<State>): number {
+  return [...states].reduce((sum, { byteLength }) => sum + byteLength, 0);
 }

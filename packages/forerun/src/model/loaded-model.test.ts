@@ -1,3 +1,4 @@
+import { replay } from '@forerun/drafters';
 import { testDevice } from '@forerun/tensor/harness';
 import { afterAll, describe, expect, it } from 'vitest';
 import { byteCheckpoint } from '../../test/byte-checkpoint.ts';
@@ -21,7 +22,7 @@ describe('load', () => {
     const last = progress.at(-1)!;
     expect(last).toMatchObject({ part: 'model', loadedBytes: last.totalBytes });
     expect(progress.map(({ loadedBytes }) => loadedBytes)).toEqual(
-      [...progress.map(({ loadedBytes }) => loadedBytes)].sort((a, b) => a - b),
+      progress.map(({ loadedBytes }) => loadedBytes).sort((a, b) => a - b),
     );
   });
 
@@ -38,6 +39,12 @@ describe('load', () => {
     });
     expect(model.config.modelType).toBe('llama');
     expect(model.defaultDrafter).toBe('n-gram');
+  });
+
+  it('counts what a drafter keeps of a conversation', () => {
+    const before = model.memory.stateBytes;
+    model.open({ drafter: replay() }).close();
+    expect(model.memory.stateBytes - before).toBe(96 * 4);
   });
 });
 
