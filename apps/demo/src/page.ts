@@ -14,6 +14,7 @@ const fields = {
   seed: element<HTMLInputElement>('seed'),
   maxTokens: element<HTMLInputElement>('maxTokens'),
   drafter: element<HTMLSelectElement>('drafter'),
+  width: element<HTMLSelectElement>('width'),
   showRejected: element<HTMLInputElement>('showRejected'),
 };
 const form = element<HTMLFormElement>('form');
@@ -33,6 +34,7 @@ function showSettings(settings: Settings): void {
   fields.seed.value = String(settings.seed);
   fields.maxTokens.value = String(settings.maxTokens);
   fields.drafter.value = settings.drafter;
+  fields.width.value = settings.width;
   fields.showRejected.checked = settings.showRejected;
   story.showRejected(settings.showRejected);
 }
@@ -44,6 +46,7 @@ function settingsNow(): Settings {
     seed: fields.seed.valueAsNumber,
     maxTokens: fields.maxTokens.valueAsNumber,
     drafter: fields.drafter.value as Settings['drafter'],
+    width: fields.width.value as Settings['width'],
     showRejected: fields.showRejected.checked,
   };
 }

@@ -5,6 +5,8 @@ export interface Settings {
   readonly seed: number;
   readonly maxTokens: number;
   readonly drafter: 'none' | 'n-gram' | 'draft-model';
+  /** Rows of a round: the text so far and the guesses that are verified with it; `auto` leaves it to the width policy. */
+  readonly width: 'auto' | '2' | '4' | '8';
   readonly showRejected: boolean;
 }
 
@@ -15,10 +17,16 @@ export const firstSettings: Settings = {
   seed: 3,
   maxTokens: 150,
   drafter: 'draft-model',
+  width: '4',
   showRejected: true,
 };
 
 const key = 'forerun-demo-settings';
+
+const choices: Readonly<Record<string, readonly unknown[]>> = {
+  drafter: ['none', 'n-gram', 'draft-model'],
+  width: ['auto', '2', '4', '8'],
+};
 
 /** The settings of the last visit; what is missing or of another type is as on a first one. */
 export function readSettings(storage: Pick<Storage, 'getItem'>): Settings {
@@ -30,7 +38,7 @@ export function readSettings(storage: Pick<Storage, 'getItem'>): Settings {
   }
   const fits = (name: string, first: unknown): boolean => {
     const value = stored[name];
-    if (name === 'drafter') return value === 'none' || value === 'n-gram' || value === 'draft-model';
+    if (choices[name]) return choices[name].includes(value);
     return typeof value === typeof first && (typeof value !== 'number' || Number.isFinite(value));
   };
   const entries = Object.entries(firstSettings).map(([name, first]) => [

@@ -30,10 +30,11 @@ async function tell(id: number, settings: Settings): Promise<void> {
   telling?.abort();
   const controller = new AbortController();
   telling = controller;
-  const { prompt, temperature, seed, maxTokens, drafter } = settings;
+  const { prompt, temperature, seed, maxTokens, drafter, width } = settings;
   const generation = (await model()).generate(prompt, {
     drafter,
     maxTokens,
+    width: width === 'auto' ? width : Number(width),
     sampling: { temperature, seed },
     signal: controller.signal,
   });
