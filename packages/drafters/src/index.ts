@@ -1,3 +1,5 @@
+export type { DraftModelOptions } from './draft-model/draft-model.ts';
+export { draftModel } from './draft-model/draft-model.ts';
 export type { NGramOptions } from './n-gram/n-gram.ts';
 export { nGram } from './n-gram/n-gram.ts';
 export type { ReplayOptions, ReplayState } from './replay/replay.ts';

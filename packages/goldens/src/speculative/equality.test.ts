@@ -10,7 +10,7 @@ import { bushes, invalidIds, parrot } from './adversaries.ts';
 import { toyDecoder } from './toy-decoder.ts';
 
 const device = await testDevice();
-const capacityTokens = 160;
+const capacityTokens = 80;
 const decoder = toyDecoder({ vocabSize: 6, seed: 5, order: 2, scale: 6 });
 const engine = await Engine.create({
   device,
@@ -29,6 +29,7 @@ const samplings: Readonly<Record<string, GenerateRequest['sampling']>> = {
   penalised: { temperature: 0.7, repetitionPenalty: 1.2, presencePenalty: 0.3, frequencyPenalty: 0.1, seed: 9 },
 };
 const prompt = [1, 2, 3, 1, 2];
+const maxTokens = 40;
 
 async function run(one: { drafter?: Drafter; verifier?: Verifier; width?: number; recording?: readonly number[]; sampling: GenerateRequest['sampling'] }) {
   const { drafter, verifier, width = 1, recording, sampling } = one;
@@ -38,26 +39,26 @@ async function run(one: { drafter?: Drafter; verifier?: Verifier; width?: number
     conversation.states.write(state!, Uint32Array.from(recording));
   }
   const steps: GenerationStep[] = [];
-  for await (const step of conversation.generate({ prompt, maxTokens: 90, width, ...(sampling && { sampling }) })) steps.push(step);
+  for await (const step of conversation.generate({ prompt, maxTokens, width, ...(sampling && { sampling }) })) steps.push(step);
   const tokens = [...conversation.tokens];
   conversation.close();
   return { tokens, accepted: steps.reduce((sum, { accepted }) => sum + accepted, 0), rounds: steps.length };
 }
 
-describe('speculative output equals plain output', () => {
+describe('speculative output equals plain output', { timeout: 600_000 }, () => {
   for (const [name, sampling] of Object.entries(samplings)) {
     it(`for every drafter and width: ${name}`, async () => {
       const plain = await run({ sampling });
-      expect(plain.tokens).toHaveLength(prompt.length + 90);
+      expect(plain.tokens).toHaveLength(prompt.length + maxTokens);
       const cases: [Drafter, readonly number[], ((accepted: number, rounds: number) => boolean)?][] = [
-        [nGram(), [2, 8, 64]],
+        [nGram(), [2, 8]],
         [nGram({ prefer: 'earliest', longest: 2 }), [4]],
-        [replay(), [2, 4, 16], (accepted, rounds) => accepted > 90 / 2 - 2 && rounds < 90],
-        [replay({ corruption: 0.3, seed: 1 }), [4, 8], (accepted) => accepted > 20],
+        [replay(), [2, 16], (accepted, rounds) => accepted > maxTokens / 2 - 2 && rounds <= maxTokens / 2],
+        [replay({ corruption: 0.3, seed: 1 }), [4], (accepted) => accepted > maxTokens / 5],
         [replay({ corruption: 1 }), [4], (accepted) => accepted === 0],
-        [invalidIds(), [2, 8], (accepted) => accepted === 0],
-        [parrot(), [8]],
-        [bushes(7), [8, 64], (accepted) => accepted > 20],
+        [invalidIds(), [4], (accepted) => accepted === 0],
+        [parrot(), [4]],
+        [bushes(7), [8], (accepted) => accepted > maxTokens / 5],
         [bushes(2), [16]],
       ];
       for (const [drafter, widths, expected] of cases) {
@@ -77,6 +78,6 @@ describe('speculative output equals plain output', () => {
     const verifier = greedy();
     expect((await run({ verifier, sampling })).tokens).toEqual(cold.tokens);
     expect((await run({ verifier, drafter: nGram(), width: 8, sampling })).tokens).toEqual(cold.tokens);
-    expect((await run({ verifier, drafter: bushes(7), width: 64, sampling })).tokens).toEqual(cold.tokens);
+    expect((await run({ verifier, drafter: bushes(7), width: 16, sampling })).tokens).toEqual(cold.tokens);
   });
 });

@@ -1,0 +1,135 @@
+import type { Decoder, DecoderState, DecoderStateOptions, Drafter, DrafterState, Rows, TokenTree } from '@forerun/contracts';
+import { MismatchedPartsError } from '@forerun/contracts';
+import type { Tensor } from '@forerun/tensor';
+import { ArgumentError, concat, gatherRows, readState, sample, State, writeState } from '@forerun/tensor';
+import type { CatchUpRows } from './catch-up-rows.ts';
+import { catchUpRows } from './catch-up-rows.ts';
+
+/** A smaller model with the target's vocabulary. */
+export interface DraftModelOptions {
+  readonly decoder: Decoder;
+  /** Most tokens of the history that it takes in at the head of a round, at least 2; by default the round's width, 2 to 8. */
+  readonly catchUpTokens?: number;
+  /** Element type of its cached keys and values. */
+  readonly cache?: DecoderStateOptions['cache'];
+}
+
+/** The state of a draft model: its cache and how many tokens of the history are in it. */
+interface DraftModelState extends DrafterState {
+  readonly cache: DecoderState;
+  /** `[1]` u32. */
+  readonly held: State;
+}
+
+/** Rows beyond the capacity, for drafts past the last token that can be kept. */
+const slackRows = 64;
+
+/** One pass over rows that follow each other, kept in the cache. Returns `[M, D]`. */
+function ingest(decoder: Decoder, cache: DecoderState, rows: Omit<Rows, 'depths' | 'slots'>): Tensor {
+  const { hidden } = decoder.forward({ ...rows, depths: rows.positions, slots: rows.positions }, cache);
+  const { graph, shape } = rows.positions;
+  const path = graph.constant(Uint32Array.from({ length: shape[0]! }, (_, row) => row));
+  cache.commit({ path, count: rows.count, length: rows.length, tree: false });
+  return hidden;
+}
+
+/**
+ * Speculative decoding with a small model of the same vocabulary (Leviathan et al. 2023, Chen et al. 2023): it continues the context
+ * by a chain of `width - 1` tokens, all inside the round, with the target's settings and the target's own noise. So at a temperature too
+ * both draw the same token wherever they agree closely enough (Gumbel-coupled drafting), and at temperature 0 it drafts greedily.
+ *
+ * Tokens that it has not seen are taken in at the head of a round: two after a round whose drafts were all accepted, more after
+ * rounds without it. While it lags further behind than `catchUpTokens` it proposes nothing. Penalties do not see its own drafts.
+ *
+ * @throws {@link MismatchedPartsError} if the vocabularies differ in size or it cannot hold the conversation
+ */
+export function draftModel(options: DraftModelOptions): Drafter {
+  const { decoder, catchUpTokens, cache: cacheType } = options;
+  if (catchUpTokens !== undefined && (!Number.isInteger(catchUpTokens) || catchUpTokens < 2 || catchUpTokens > 1024)) {
+    throw new ArgumentError(`draftModel: catchUpTokens is an integer from 2 to 1024, got ${catchUpTokens}.`);
+  }
+  const taken = new WeakMap<TokenTree, CatchUpRows>();
+  return {
+    name: 'draft-model',
+    needs: {},
+    gives: { distribution: false },
+
+    state(capacityTokens, { rollbackTokens }): DraftModelState {
+      if (capacityTokens > decoder.maxPositions) {
+        throw new MismatchedPartsError(
+          `The draft model was made for ${decoder.maxPositions} tokens, the conversation is to hold ${capacityTokens}. Ask for a smaller capacity or another draft model.`,
+        );
+      }
+      const cache = decoder.state(capacityTokens + slackRows, { rollbackTokens, name: 'draft', ...(cacheType && { cache: cacheType }) });
+      const held = new State({ name: 'draft held', shape: [1], dtype: 'u32' });
+      return {
+        cache,
+        held,
+        states: [...cache.states, held],
+        reachable: (length) => cache.reachable(length),
+        truncate(to) {
+          const left = readState(to.graph, held, [0, 1]).min(to);
+          cache.truncate(left);
+          writeState(held, left);
+        },
+      };
+    },
+
+    prefill({ rows }, state, { history, loop }) {
+      const { cache, held } = state as DraftModelState;
+      const chunk = rows.positions.shape[0]!;
+      const next = catchUpRows(rows.count, { history, loop, held }, { until: 'prompt', rows: chunk, width: 0 });
+      ingest(decoder, cache, { inputs: next.tokens, positions: next.positions, spans: next.spans, count: next.count, length: next.begin });
+      writeState(held, next.begin.add(next.count));
+    },
+
+    propose(round, state) {
+      const { width, loop, history } = round;
+      const { cache, held } = state as DraftModelState;
+      const { vocabSize } = round.decoder;
+      if (decoder.vocabSize !== vocabSize) {
+        throw new MismatchedPartsError(
+          `The draft model has a vocabulary of ${decoder.vocabSize} tokens, the target one of ${vocabSize}; they must be the same.`,
+        );
+      }
+      const rows = catchUpTokens ?? Math.min(Math.max(width, 2), 8);
+      const next = catchUpRows(round.length, { history, loop, held }, { until: 'anchor', rows, width });
+      const choose = (hidden: Tensor, step: number) =>
+        sample(decoder.head(decoder.norm(hidden)), { ...round.sampling, positions: next.steps[step]! });
+      const first = ingest(decoder, cache, {
+        inputs: next.tokens,
+        positions: next.positions,
+        spans: next.spans,
+        count: next.count,
+        length: next.begin,
+      });
+      const drafts = width > 1 ? [choose(gatherRows(first, next.last), 1)] : [];
+      for (let step = 1; step < width - 1; step++) {
+        const position = next.steps[step]!;
+        const hidden = ingest(decoder, cache, {
+          inputs: drafts.at(-1)!,
+          positions: position,
+          spans: next.steps[step + 1]!,
+          count: next.ready,
+          length: position,
+        });
+        drafts.push(choose(hidden, step + 1));
+      }
+      const tokens = concat([round.anchor, ...drafts], 0);
+      const tree: TokenTree = { width, depth: width - 1, chain: true, tokens, count: next.used };
+      taken.set(tree, next);
+      return tree;
+    },
+
+    absorb(round, { tree, accepted }, state) {
+      const { cache, held } = state as DraftModelState;
+      const next = taken.get(tree);
+      if (!next) throw new ArgumentError('draftModel: absorb was given a tree that its propose did not make.');
+      // The last draft was never taken in, so at most the anchor and width - 2 drafts are in the cache.
+      const drafts = accepted.count.sub(1).min(Math.max(round.width - 2, 0));
+      const left = next.ready.select(round.length.add(1).add(drafts), next.begin.add(next.count));
+      cache.truncate(left);
+      writeState(held, left);
+    },
+  };
+}
