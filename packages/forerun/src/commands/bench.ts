@@ -4,10 +4,12 @@ import type { GenerationResult } from '../model/generation.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { table } from '../terminal/table.ts';
 import { jsonLine, line } from '../terminal/write.ts';
+import { presets } from '../bench/presets.ts';
+import { benchConfig, type ConfigBenchFlags } from './bench-config.ts';
 import { countOf, loadByFlags, type ModelFlags, withModelOptions } from './model-options.ts';
 import { adapterText } from './statistics-text.ts';
 
-interface BenchFlags extends ModelFlags {
+interface BenchFlags extends ModelFlags, Omit<ConfigBenchFlags, 'weights' | 'cache'> {
   readonly prompt: string;
   readonly tokens: number;
   readonly runs: number;
@@ -32,11 +34,17 @@ export function benchCommand(): Command {
     .option('-n, --tokens <count>', 'tokens of each run', countOf, 64)
     .option('--runs <count>', 'runs of each', countOf, 3)
     .option('--width <rows>', 'rows of a round; the width policy chooses without', countOf)
+    .option('--config <file>', `measure shapes alone: a config.json, or ${Object.keys(presets).join(', ')}`)
+    .option('--random', 'with --config: make the weights on the device')
+    .option('--context <tokens>', 'with --config: tokens in the cache', countOf)
+    .option('--widths <list>', 'with --config: rows of a pass, such as 1,2,4,8', (text) => text.split(',').map(countOf))
+    .option('--random-seed <number>', 'with --config: seed of the weights', countOf)
     .option('--json', 'print JSON')
     .action(bench);
 }
 
 async function bench(flags: BenchFlags): Promise<void> {
+  if (flags.config !== undefined) return benchConfig(flags);
   using interrupt = new Interrupt();
   const start = performance.now();
   using model = await loadByFlags(flags, interrupt.signal);

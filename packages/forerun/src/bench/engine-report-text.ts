@@ -1,0 +1,32 @@
+import { table } from '../terminal/table.ts';
+import type { EngineReport } from './engine-report.ts';
+
+const ms = (value: number | undefined): string => (value === undefined ? '-' : value.toFixed(value < 10 ? 3 : 1));
+
+/** The report as a person reads it. */
+export function engineReportText(report: EngineReport): string {
+  const { check, widths, prefill, memory } = report;
+  const one = widths['1'] ?? Object.values(widths)[0]!;
+  const steps = report.contexts.map((step) => [
+    `step at ${step.context}`,
+    ms(step.ms_per_token),
+    ms(step.gpu_ms),
+    ms(step.encode_ms),
+    ms(step.floor_ms),
+    `${(100 * step.fraction_of_floor).toFixed(0)} %`,
+    String(step.dispatches),
+  ]);
+  const worst = Math.max(...check.kernels.map(({ relativeError }) => relativeError));
+  return [
+    `outputs ${report.output_checked ? 'checked' : 'WRONG'}: ${check.kernels.length} matrix shapes within ${worst.toExponential(1)} of float64; row bits equal at widths ${check.exactWidths.join(', ')}`,
+    `bandwidth ${report.bandwidth_gb_per_s.toFixed(0)} GB/s, ${report.pipelines} pipelines`,
+    table([['', 'wall ms', 'GPU ms', 'encode ms', 'floor ms', 'of floor', 'dispatches'], ...steps]),
+    table([
+      ['rows', 'ms', 'of one row'],
+      ...Object.entries(widths).map(([width, time]) => [width, ms(time), (time / one).toFixed(2)]),
+    ]),
+    ...Object.entries(prefill).map(([tokens, time]) => `prefill of ${tokens}: ${ms(time)} ms`),
+    `memory reckoned ${(memory.reckoned_bytes / 1e6).toFixed(0)} MB, held ${(memory.held_bytes / 1e6).toFixed(0)} MB`,
+    ...report.left_out.map((what) => `left out: ${what}`),
+  ].join('\n');
+}
