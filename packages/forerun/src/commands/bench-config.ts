@@ -11,8 +11,8 @@ import { jsonLine, line } from '../terminal/write.ts';
 export interface ConfigBenchFlags {
   readonly config?: string;
   readonly random?: boolean;
-  readonly weights?: WeightPolicy;
-  readonly cache?: 'f32' | 'f16';
+  readonly weights?: WeightPolicy | undefined;
+  readonly cache?: 'f32' | 'f16' | undefined;
   readonly context?: number;
   readonly widths?: readonly number[];
   readonly randomSeed?: number;
