@@ -4,7 +4,7 @@ import { loadTokenizer, loadWeights, openCheckpoint } from '@forerun/checkpoints
 import type { Drafter } from '@forerun/contracts';
 import { AbortedError, MismatchedPartsError } from '@forerun/contracts';
 import { Engine } from '@forerun/decoding';
-import * as drafters from '@forerun/drafters';
+import { draftModel } from '@forerun/drafters';
 import type { LoadedModel as CheckpointModel } from '@forerun/models';
 import { loadModel } from '@forerun/models';
 import type { DeviceOptions, Weight } from '@forerun/tensor';
@@ -25,7 +25,7 @@ export interface LoadOptions extends SourceOptions {
   readonly device?: Device | DeviceOptions | undefined;
   /** Format of the matrices on the device; `as-is` (default) keeps what the checkpoint has. */
   readonly weights?: WeightPolicy | undefined;
-  /** Most tokens of a conversation, prompt included. Default: what the model was made for, at most 4,096. */
+  /** Most tokens of a conversation, prompt included. Default: what model and draft were made for, at most 4,096. */
   readonly capacityTokens?: number | undefined;
   /** Element type of cached keys and values; f32 by default. */
   readonly cache?: 'f32' | 'f16' | undefined;
@@ -66,7 +66,8 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
   const given = options.device instanceof Device ? options.device : undefined;
   const device = given ?? (await requestDevice(options.device as DeviceOptions | undefined));
   const store = new WeightStore(device);
-  const drafter = draft && (drafters as any).draftModel(draft.model.decoder);
+  const { cache } = options;
+  const drafter = draft && draftModel({ decoder: draft.model.decoder, ...(cache ? { cache } : {}) });
   let engine: Engine | undefined;
   try {
     engine = await Engine.create({
@@ -74,8 +75,8 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
       decoder: target.model.decoder,
       verifier: sampleAndMatch(),
       noise: philoxNoise,
-      capacityTokens: options.capacityTokens ?? Math.min(target.model.decoder.maxPositions, defaultCapacityTokens),
-      ...(options.cache ? { cache: options.cache } : {}),
+      capacityTokens: options.capacityTokens ?? defaultCapacity(target, draft),
+      ...(cache ? { cache } : {}),
       ...(options.memoryLimitBytes === undefined ? {} : { memoryLimitBytes: options.memoryLimitBytes }),
       weights: {
         store,
@@ -113,6 +114,11 @@ async function openPart(source: ModelSource, options: LoadOptions): Promise<Part
   return { checkpoint, model: await loadModel(checkpoint, { signal }) };
 }
 
+function defaultCapacity(target: Part, draft: Part | undefined): number {
+  const made = [target, ...(draft ? [draft] : [])].map(({ model }) => model.decoder.maxPositions);
+  return Math.min(defaultCapacityTokens, ...made);
+}
+
 function checkVocabularies(target: Part, draft: Part): void {
   const [wanted, came] = [target.model.decoder.vocabSize, draft.model.decoder.vocabSize];
   if (wanted === came) return;
@@ -146,9 +152,7 @@ async function fill(
   }
 }
 
-/** Compiles the smallest programs that draft, so that the draft model's memory is reckoned and its weights are loaded now. */
+/** Compiles the smallest round that drafts, so that the draft model's memory is reckoned and all its weights are loaded now. */
 async function prepareDrafter(engine: Engine, drafter: Drafter): Promise<void> {
-  const speculation = engine.speculation(drafter);
-  await speculation.prefill(engine.chunkTokens.at(-1)!);
-  await speculation.round(2);
+  await engine.speculation(drafter).round(2);
 }

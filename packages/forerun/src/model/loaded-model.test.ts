@@ -1,7 +1,7 @@
 import { replay } from '@forerun/drafters';
 import { testDevice } from '@forerun/tensor/harness';
 import { afterAll, describe, expect, it } from 'vitest';
-import { byteCheckpoint } from '../../test/byte-checkpoint.ts';
+import { byteCheckpoint, goldenFolder } from '../../test/byte-checkpoint.ts';
 import { load, type ModelLoadProgress } from '../load/load.ts';
 
 const device = await testDevice();
@@ -125,6 +125,26 @@ describe('generate', () => {
     expect(again.tokens).toEqual(first.tokens);
     expect(again.statistics.reusedTokens).toBe(0);
     expect(device.memory.states).toBe(before);
+  });
+});
+
+describe('a draft model', () => {
+  it('has its weights from its own checkpoint, and changes rounds but not the text', async () => {
+    const parts: ModelLoadProgress[] = [];
+    const options = { device, capacityTokens: 96, draft: goldenFolder('llama-tied') };
+    using pair = await load(checkpoint.folder, { ...options, onProgress: (step) => parts.push(step) });
+    expect(pair.defaultDrafter).toBe('draft-model');
+    expect(
+      parts.filter(({ part, loadedBytes, totalBytes }) => part === 'draft' && loadedBytes === totalBytes),
+    ).toHaveLength(1);
+    expect(pair.memory.weightBytes).toBeGreaterThan(model.memory.weightBytes);
+    const request = { maxTokens: 24, stopTokens: [], sampling: { temperature: 1.2, seed: 6 } };
+    const plain = await model.generate('Hello', { ...request, drafter: 'none' }).result;
+    const guessed = await pair.generate('Hello', { ...request, width: 4 }).result;
+    expect(guessed.tokens).toEqual(plain.tokens);
+    expect(guessed.statistics.acceptedTokens).toBeGreaterThan(0);
+    expect(guessed.statistics.acceptedTokens).toBeLessThan(guessed.statistics.draftedTokens);
+    expect(guessed.statistics.rounds).toBeLessThan(plain.statistics.rounds);
   });
 });
 
