@@ -82,12 +82,17 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 }`,
 });
 
-const column = (values: readonly number[]) => ({ shape: [values.length], dtype: 'u32' as const, data: Float64Array.from(values) });
+const column = (values: readonly number[]) => ({
+  shape: [values.length],
+  dtype: 'u32' as const,
+  data: Float64Array.from(values),
+});
 
 /** Order of operands: history, tokens held (state), loop. */
 const catchUpOperation = defineOperation<CatchUpAttributes>({
   name: 'draft-catch-up',
-  infer: (_, { rows, width }) => [rows, rows, rows, (scalars + width + 1) * stride].map((size) => ({ shape: [size], dtype: 'u32' as const })),
+  infer: (_, { rows, width }) =>
+    [rows, rows, rows, (scalars + width + 1) * stride].map((size) => ({ shape: [size], dtype: 'u32' as const })),
   reference([history, held, loop], { until, rows, width }) {
     const length = loop!.data[loopWords.length]!;
     const end = Math.min(until === 'anchor' ? length + 1 : loop!.data[loopWords.prefillEnd]!, history!.data.length);
@@ -101,12 +106,17 @@ const catchUpOperation = defineOperation<CatchUpAttributes>({
       column(positions.map((position, row) => (row < count ? history!.data[position]! : 0))),
       column(positions),
       column(positions.map((position) => (until === 'anchor' ? position : end) + 1)),
-      column(values.flatMap((value) => new Array<number>(stride).fill(value))),
+      column(values.flatMap((value) => Array.from({ length: stride }, () => value))),
     ];
   },
   lower(lowering, { operands, outputs, attributes }) {
     const [history, held, loop] = operands as readonly [State, State, State];
-    const [tokens, positions, spans, table] = outputs.map((output) => lowering.tensor(output)) as [never, never, never, never];
+    const [tokens, positions, spans, table] = outputs.map((output) => lowering.tensor(output)) as [
+      never,
+      never,
+      never,
+      never,
+    ];
     lowering.dispatch(catchUpKernel, {
       constants: { ...attributes, capacity: history.shape[0]! },
       bindings: {

@@ -1,4 +1,12 @@
-import type { Decoder, DecoderState, DecoderStateOptions, Drafter, DrafterState, Rows, TokenTree } from '@forerun/contracts';
+import type {
+  Decoder,
+  DecoderState,
+  DecoderStateOptions,
+  Drafter,
+  DrafterState,
+  Rows,
+  TokenTree,
+} from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import type { Tensor } from '@forerun/tensor';
 import { ArgumentError, concat, gatherRows, readState, sample, State, writeState } from '@forerun/tensor';
@@ -60,7 +68,11 @@ export function draftModel(options: DraftModelOptions): Drafter {
           `The draft model was made for ${decoder.maxPositions} tokens, the conversation is to hold ${capacityTokens}. Ask for a smaller capacity or another draft model.`,
         );
       }
-      const cache = decoder.state(capacityTokens + slackRows, { rollbackTokens, name: 'draft', ...(cacheType && { cache: cacheType }) });
+      const cache = decoder.state(capacityTokens + slackRows, {
+        rollbackTokens,
+        name: 'draft',
+        ...(cacheType && { cache: cacheType }),
+      });
       const held = new State({ name: 'draft held', shape: [1], dtype: 'u32' });
       return {
         cache,
@@ -79,7 +91,13 @@ export function draftModel(options: DraftModelOptions): Drafter {
       const { cache, held } = state as DraftModelState;
       const chunk = rows.positions.shape[0]!;
       const next = catchUpRows(rows.count, { history, loop, held }, { until: 'prompt', rows: chunk, width: 0 });
-      ingest(decoder, cache, { inputs: next.tokens, positions: next.positions, spans: next.spans, count: next.count, length: next.begin });
+      ingest(decoder, cache, {
+        inputs: next.tokens,
+        positions: next.positions,
+        spans: next.spans,
+        count: next.count,
+        length: next.begin,
+      });
       writeState(held, next.begin.add(next.count));
     },
 

@@ -1,7 +1,8 @@
-import type { Drafter, DrafterState } from '@forerun/contracts';
+import type { Drafter } from '@forerun/contracts';
 import { loopWords } from '@forerun/contracts';
 import type { Operand, State } from '@forerun/tensor';
 import { ArgumentError, defineOperation } from '@forerun/tensor';
+import { noState } from '../no-state.ts';
 import { nGramKernel, positionBits } from './n-gram.wgsl.ts';
 
 /** How a continuation is looked up. */
@@ -31,7 +32,9 @@ const nGramOperation = defineOperation<NGramAttributes>({
     let drafts: number[] = [];
     for (let n = Math.min(longest, kept.length - 1); n >= shortest && drafts.length === 0; n--) {
       const suffix = kept.slice(-n);
-      const begins = [...kept.keys()].filter((begin) => begin + n < kept.length && suffix.every((token, i) => kept[begin + i] === token));
+      const begins = [...kept.keys()].filter(
+        (begin) => begin + n < kept.length && suffix.every((token, i) => kept[begin + i] === token),
+      );
       const begin = prefer === 'latest' ? begins.at(-1) : begins[0];
       if (begin !== undefined) drafts = kept.slice(begin + n, begin + n + width - 1);
     }
@@ -58,9 +61,6 @@ const nGramOperation = defineOperation<NGramAttributes>({
   },
 });
 
-/** The state of a drafter that remembers nothing of its own. */
-export const noState: DrafterState = { states: [], truncate: () => undefined, reachable: (length) => length };
-
 /**
  * Prompt lookup: finds the last `longest` tokens (or, failing that, fewer, down to `shortest`) earlier in the history and proposes
  * what followed them, up to the end of the history; nothing where they do not occur. One dispatch, no weights, no state.
@@ -72,7 +72,9 @@ export function nGram(options: NGramOptions = {}): Drafter {
   const { longest = 3, shortest = 1, prefer = 'latest' } = options;
   const whole = Number.isInteger(longest) && Number.isInteger(shortest);
   if (!whole || shortest < 1 || longest < shortest || longest > 255) {
-    throw new ArgumentError(`nGram: expected integers with 1 <= shortest <= longest <= 255, got ${shortest} and ${longest}.`);
+    throw new ArgumentError(
+      `nGram: expected integers with 1 <= shortest <= longest <= 255, got ${shortest} and ${longest}.`,
+    );
   }
   return {
     name: 'n-gram',
@@ -84,7 +86,9 @@ export function nGram(options: NGramOptions = {}): Drafter {
       const { width } = round;
       const capacity = round.history.shape[0]!;
       if (capacity >= 2 ** positionBits) {
-        throw new ArgumentError(`nGram: a history may hold fewer than 2^${positionBits} tokens, got a capacity of ${capacity}.`);
+        throw new ArgumentError(
+          `nGram: a history may hold fewer than 2^${positionBits} tokens, got a capacity of ${capacity}.`,
+        );
       }
       const operands: Operand[] = [round.history, round.loop];
       const [tokens, count] = round.length.graph.apply(nGramOperation, operands, { width, longest, shortest, prefer });

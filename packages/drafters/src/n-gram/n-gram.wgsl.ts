@@ -15,7 +15,13 @@ const positionKey = { latest: 'place', earliest: `(${positionMask}u - place)` };
 export const nGramKernel = defineKernel({
   name: 'n-gram',
   bindings: { history: read('u32'), tokens: write('u32'), count: write('u32'), loopState: loopBinding },
-  wgsl: (c: { width: number; capacity: number; longest: number; shortest: number; prefer: 'latest' | 'earliest' }) => /* wgsl */ `
+  wgsl: (c: {
+    width: number;
+    capacity: number;
+    longest: number;
+    shortest: number;
+    prefer: 'latest' | 'earliest';
+  }) => /* wgsl */ `
 var<workgroup> best: atomic<u32>;
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {

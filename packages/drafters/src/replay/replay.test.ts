@@ -9,7 +9,10 @@ const device = await testDevice();
 const loop = new State({ name: 'loop', shape: [loopStateWords], dtype: 'u32' });
 const vocabSize = 5;
 
-async function propose(recorded: readonly number[], one: { length: number; width: number; corruption?: number; seed?: number }) {
+async function propose(
+  recorded: readonly number[],
+  one: { length: number; width: number; corruption?: number; seed?: number },
+) {
   const { length, width, ...options } = one;
   const drafter = replay(options);
   const state = drafter.state(recorded.length);
@@ -18,14 +21,20 @@ async function propose(recorded: readonly number[], one: { length: number; width
   const { outputs } = await hold(device, {
     inputs: { anchor: { shape: [1], dtype: 'u32', data: [3] }, length: { shape: [1], dtype: 'u32', data: [length] } },
     body({ anchor, length }) {
-      const { tokens, count } = drafter.propose({ width, loop, anchor, length, decoder: { vocabSize } } as unknown as Round, state);
+      const { tokens, count } = drafter.propose(
+        { width, loop, anchor, length, decoder: { vocabSize } } as unknown as Round,
+        state,
+      );
       return { tokens, count };
     },
-    states: new Map<State, ArrayLike<number>>([[state.recording, recorded], [loop, words]]),
+    states: new Map<State, ArrayLike<number>>([
+      [state.recording, recorded],
+      [loop, words],
+    ]),
     tolerance: 0,
   });
   expect(outputs.tokens![0]).toBe(3);
-  return [...outputs.tokens!.slice(1, outputs.count![0])];
+  return Array.from(outputs.tokens!.subarray(1, outputs.count![0]));
 }
 
 describe('replay', () => {

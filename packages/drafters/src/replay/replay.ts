@@ -31,7 +31,13 @@ interface ReplayAttributes {
 
 const replayKernel = defineKernel({
   name: 'replay',
-  bindings: { recording: read('u32'), anchor: read('u32'), tokens: write('u32'), count: write('u32'), loopState: loopBinding },
+  bindings: {
+    recording: read('u32'),
+    anchor: read('u32'),
+    tokens: write('u32'),
+    count: write('u32'),
+    loopState: loopBinding,
+  },
   wgsl: (c: ReplayAttributes & { capacity: number }) => /* wgsl */ `
 ${philoxWgsl}
 var<workgroup> drafts: atomic<u32>;
@@ -100,14 +106,20 @@ const replayOperation = defineOperation<ReplayAttributes>({
  */
 export function replay(options: ReplayOptions = {}): Drafter & { state(capacityTokens: number): ReplayState } {
   const { corruption = 0, seed = 0 } = options;
-  if (!(corruption >= 0 && corruption <= 1)) throw new ArgumentError(`replay: corruption is from 0 to 1, got ${corruption}.`);
+  if (!(corruption >= 0 && corruption <= 1))
+    throw new ArgumentError(`replay: corruption is from 0 to 1, got ${corruption}.`);
   if (seed >>> 0 !== seed) throw new ArgumentError(`replay: seed is an integer from 0 to 2^32 - 1, got ${seed}.`);
   return {
     name: 'replay',
     needs: {},
     gives: { distribution: false },
     state(capacityTokens) {
-      const recording = new State({ name: 'replay recording', shape: [capacityTokens], dtype: 'u32', init: { fill: unrecorded } });
+      const recording = new State({
+        name: 'replay recording',
+        shape: [capacityTokens],
+        dtype: 'u32',
+        init: { fill: unrecorded },
+      });
       return { recording, states: [recording], truncate: () => undefined, reachable: (length) => length };
     },
     prefill: () => undefined,

@@ -31,11 +31,16 @@ interface Turn {
 }
 
 /** Runs turns on one conversation; each prompt may go on from what was said before. */
-async function talk(drafter: Drafter | undefined, sampling: NonNullable<GenerateRequest['sampling']>, turns: (said: readonly number[]) => Iterable<Turn>) {
+async function talk(
+  drafter: Drafter | undefined,
+  sampling: NonNullable<GenerateRequest['sampling']>,
+  turns: (said: readonly number[]) => Iterable<Turn>,
+) {
   const conversation = engine.open(drafter ? { drafter } : {});
   const results: { tokens: number[]; drafted: number; accepted: number }[] = [];
   for (const turn of turns(conversation.tokens)) {
-    for await (const step of conversation.generate({ ...turn, sampling })) expect(step.tokens.length).toBeGreaterThan(0);
+    for await (const step of conversation.generate({ ...turn, sampling }))
+      expect(step.tokens.length).toBeGreaterThan(0);
     const { draftedTokens, acceptedTokens } = conversation.statistics!;
     results.push({ tokens: [...conversation.tokens], drafted: draftedTokens, accepted: acceptedTokens });
   }
@@ -67,7 +72,11 @@ describe('draftModel', { timeout: 600_000 }, () => {
       expect(similar.accepted).toBeGreaterThan(2);
       // The greedy toy runs in a circle of three tokens, all of which the similar one knows.
       if (name !== 'greedy') expect(similar.accepted).toBeLessThan(similar.drafted);
-      const stranger = await once(draftModel({ decoder: toyDecoder({ ...toy, seed: 77 }), catchUpTokens: 3 }), sampling, 4);
+      const stranger = await once(
+        draftModel({ decoder: toyDecoder({ ...toy, seed: 77 }), catchUpTokens: 3 }),
+        sampling,
+        4,
+      );
       expect(stranger.tokens).toEqual(plain.tokens);
     });
   }
@@ -84,12 +93,15 @@ describe('draftModel', { timeout: 600_000 }, () => {
     const conversation = engine.open({ drafter: draftModel({ decoder, catchUpTokens: 4 }) });
     const statistics = [];
     for (const turn of turns()) {
-      for await (const step of conversation.generate({ ...turn, sampling })) expect(step.tokens.length).toBeGreaterThan(0);
+      for await (const step of conversation.generate({ ...turn, sampling }))
+        expect(step.tokens.length).toBeGreaterThan(0);
       said = [...conversation.tokens];
       statistics.push(conversation.statistics!);
     }
     conversation.close();
-    const [plain] = await talk(undefined, sampling, () => [{ prompt: said.slice(0, said.length - 40), maxTokens: 40, width: 1 }]);
+    const [plain] = await talk(undefined, sampling, () => [
+      { prompt: said.slice(0, said.length - 40), maxTokens: 40, width: 1 },
+    ]);
     expect(said).toEqual(plain!.tokens);
     expect(statistics[1]!.draftedTokens).toBe(0);
     const last = statistics[2]!;
@@ -102,7 +114,9 @@ describe('draftModel', { timeout: 600_000 }, () => {
     const other: Decoder = toyDecoder({ ...toy, vocabSize: 7 });
     expect(() => engine.speculation(draftModel({ decoder: other })).round(2)).toThrow(MismatchedPartsError);
     expect(() => engine.speculation(draftModel({ decoder: other })).round(2)).toThrow(/7.*6/);
-    expect(() => draftModel({ decoder: { ...decoder, maxPositions: 10 } }).state(120, { rollbackTokens: 0 })).toThrow(MismatchedPartsError);
+    expect(() => draftModel({ decoder: { ...decoder, maxPositions: 10 } }).state(120, { rollbackTokens: 0 })).toThrow(
+      MismatchedPartsError,
+    );
     expect(() => draftModel({ decoder, catchUpTokens: 1 })).toThrow(ArgumentError);
   });
 });

@@ -31,7 +31,13 @@ const samplings: Readonly<Record<string, GenerateRequest['sampling']>> = {
 const prompt = [1, 2, 3, 1, 2];
 const maxTokens = 40;
 
-async function run(one: { drafter?: Drafter; verifier?: Verifier; width?: number; recording?: readonly number[]; sampling: GenerateRequest['sampling'] }) {
+async function run(one: {
+  drafter?: Drafter;
+  verifier?: Verifier;
+  width?: number;
+  recording?: readonly number[];
+  sampling: GenerateRequest['sampling'];
+}) {
   const { drafter, verifier, width = 1, recording, sampling } = one;
   const conversation = engine.open({ ...(drafter && { drafter }), ...(verifier && { verifier }) });
   if (recording && drafter) {
@@ -39,7 +45,8 @@ async function run(one: { drafter?: Drafter; verifier?: Verifier; width?: number
     conversation.states.write(state!, Uint32Array.from(recording));
   }
   const steps: GenerationStep[] = [];
-  for await (const step of conversation.generate({ prompt, maxTokens, width, ...(sampling && { sampling }) })) steps.push(step);
+  for await (const step of conversation.generate({ prompt, maxTokens, width, ...(sampling && { sampling }) }))
+    steps.push(step);
   const tokens = [...conversation.tokens];
   conversation.close();
   return { tokens, accepted: steps.reduce((sum, { accepted }) => sum + accepted, 0), rounds: steps.length };
@@ -66,7 +73,10 @@ describe('speculative output equals plain output', { timeout: 600_000 }, () => {
           const recording = drafter.name === 'replay' ? plain.tokens : undefined;
           const { tokens, accepted, rounds } = await run({ drafter, width, sampling, ...(recording && { recording }) });
           expect(tokens, `${drafter.name} at width ${width}`).toEqual(plain.tokens);
-          if (expected) expect(expected(accepted, rounds), `${drafter.name} at width ${width}: ${accepted} in ${rounds}`).toBe(true);
+          if (expected)
+            expect(expected(accepted, rounds), `${drafter.name} at width ${width}: ${accepted} in ${rounds}`).toBe(
+              true,
+            );
         }
       }
     });

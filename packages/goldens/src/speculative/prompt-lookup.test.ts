@@ -42,7 +42,7 @@ describe('n-gram lookup', () => {
         const reads = [commands.read(program, 'tokens'), commands.read(program, 'count')] as const;
         commands.submit();
         const [drafts, count] = await Promise.all(reads);
-        expect([...drafts.slice(1, count[0])], `${tokens} with n-grams of ${longest}`).toEqual(proposed);
+        expect(Array.from(drafts.subarray(1, count[0])), `${tokens} with n-grams of ${longest}`).toEqual(proposed);
       }
       program.destroy();
     }

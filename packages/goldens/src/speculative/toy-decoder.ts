@@ -5,7 +5,16 @@
 import type { Decoder, DecoderState, Rows } from '@forerun/contracts';
 import type { Binding, BufferView, NdArray, Operand, Tensor } from '@forerun/tensor';
 import {
-  ArgumentError, copyRows, defineKernel, defineOperation, philox, philoxWgsl, read, State, write, writeRows,
+  ArgumentError,
+  copyRows,
+  defineKernel,
+  defineOperation,
+  philox,
+  philoxWgsl,
+  read,
+  State,
+  write,
+  writeRows,
 } from '@forerun/tensor';
 
 /** What a toy says. */
@@ -128,7 +137,11 @@ export function toyDecoder(options: ToyOptions): Decoder {
         },
       };
     },
-    embed: (tokens) => tokens.to('f32').reshape([-1, 1]).mul(tokens.graph.constant(new Float32Array(vocabSize), [1, vocabSize])),
+    embed: (tokens) =>
+      tokens
+        .to('f32')
+        .reshape([-1, 1])
+        .mul(tokens.graph.constant(new Float32Array(vocabSize), [1, vocabSize])),
     forward(rows: Rows, state, { taps = [] } = {}) {
       if (rows.inputs.dtype !== 'u32') throw new ArgumentError('The toy decoder takes tokens, not embeddings.');
       const { cache } = state as ToyState;

@@ -8,7 +8,9 @@ export const purposeStream: Readonly<Record<Purpose, number>> = { target: 0, dra
 /** Noise by Philox 4x32-10, keyed by the seed in `settings` (`[16]` u32, the contracts' `Sampling`). */
 export function philoxNoise(settings: State): Noise {
   return {
-    gumbel: (positions, vocabSize, purpose) => gumbelNoise(positions, { settings, vocabSize, stream: purposeStream[purpose] }),
-    uniform: (positions, index, purpose) => uniformNoise(positions, index, { settings, stream: purposeStream[purpose] }),
+    gumbel: (positions, vocabSize, purpose) =>
+      gumbelNoise(positions, { settings, vocabSize, stream: purposeStream[purpose] }),
+    uniform: (positions, index, purpose) =>
+      uniformNoise(positions, index, { settings, stream: purposeStream[purpose] }),
   };
 }

@@ -12,7 +12,10 @@ import { sample } from '@forerun/tensor';
 export function targetTokens(tree: TokenTree, logits: Tensor, options: { round: Round; greedy: boolean }): Tensor {
   const { round, greedy } = options;
   const { graph } = logits;
-  const depths = tree.depths && !tree.chain ? tree.depths : graph.constant(Uint32Array.from({ length: tree.width }, (_, row) => row));
+  const depths =
+    tree.depths && !tree.chain
+      ? tree.depths
+      : graph.constant(Uint32Array.from({ length: tree.width }, (_, row) => row));
   return sample(logits, {
     ...round.sampling,
     positions: depths.add(round.length).add(1),

@@ -15,14 +15,19 @@ interface Case {
 async function run({ tokens, targets, parents, count = tokens.length }: Case) {
   const column = (data: readonly number[]) => ({ shape: [data.length], dtype: 'u32', data }) as const;
   const { outputs } = await hold(device, {
-    inputs: { tokens: column(tokens), targets: column(targets), parents: column(parents ?? tokens), count: column([count]) },
+    inputs: {
+      tokens: column(tokens),
+      targets: column(targets),
+      parents: column(parents ?? tokens),
+      count: column([count]),
+    },
     body: ({ tokens, targets, parents: rows, count }) => ({
       ...walk({ tokens, count, chain: !parents, ...(parents ? { parents: rows } : {}) }, targets),
     }),
     tolerance: 0,
   });
   const used = outputs.count![0]!;
-  return { path: [...outputs.path!.slice(0, used)], next: outputs.next![0]! };
+  return { path: Array.from(outputs.path!.subarray(0, used)), next: outputs.next![0]! };
 }
 
 describe('walk', () => {
@@ -36,13 +41,22 @@ describe('walk', () => {
 
   it('takes the lowest of equal siblings and follows only its own children', async () => {
     const tokens = [1, 5, 5, 6, 6];
-    expect(await run({ tokens, parents: [0, 0, 0, 2, 1], targets: [5, 6, 6, 0, 8] })).toEqual({ path: [0, 1, 4], next: 8 });
-    expect(await run({ tokens, parents: [0, 0, 0, 2, 2], targets: [5, 6, 6, 0, 8] })).toEqual({ path: [0, 1], next: 6 });
+    expect(await run({ tokens, parents: [0, 0, 0, 2, 1], targets: [5, 6, 6, 0, 8] })).toEqual({
+      path: [0, 1, 4],
+      next: 8,
+    });
+    expect(await run({ tokens, parents: [0, 0, 0, 2, 2], targets: [5, 6, 6, 0, 8] })).toEqual({
+      path: [0, 1],
+      next: 6,
+    });
   });
 
   it('never matches a row that could not be chosen', async () => {
     expect(await run({ tokens: [1, noToken], targets: [noToken, 3] })).toEqual({ path: [0], next: noToken });
-    expect(await run({ tokens: [1, noToken], parents: [0, 0], targets: [noToken, 3] })).toEqual({ path: [0], next: noToken });
+    expect(await run({ tokens: [1, noToken], parents: [0, 0], targets: [noToken, 3] })).toEqual({
+      path: [0],
+      next: noToken,
+    });
   });
 
   it('agrees with a plain walk on random trees of every width', async () => {

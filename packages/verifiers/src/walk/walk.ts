@@ -6,7 +6,11 @@ import { walkChainKernel, walkTreeKernel } from './walk.wgsl.ts';
 /** Most rows of a tree. */
 export const maxTreeRows = 64;
 
-const column = (values: readonly number[]): NdArray => ({ shape: [values.length], dtype: 'u32', data: Float64Array.from(values) });
+const column = (values: readonly number[]): NdArray => ({
+  shape: [values.length],
+  dtype: 'u32',
+  data: Float64Array.from(values),
+});
 
 /** Order of operands: targets, tokens, rows in use, and for a tree its parents. */
 const walkOperation = defineOperation({
@@ -20,7 +24,8 @@ const walkOperation = defineOperation({
       const at = path.at(-1)!;
       const wanted = targets!.data[at]!;
       let child = at + 1;
-      while (child < used && !((parents ? parents.data[child] : child - 1) === at && tokens!.data[child] === wanted)) child++;
+      while (child < used && !((parents ? parents.data[child] : child - 1) === at && tokens!.data[child] === wanted))
+        child++;
       if (child >= used || wanted === noToken) break;
       path.push(child);
     }
@@ -39,7 +44,8 @@ const walkOperation = defineOperation({
       next,
     };
     const request = { constants: { width: targets.shape[0]! }, workgroups: [1, 1, 1] } as const;
-    if (parents) lowering.dispatch(walkTreeKernel, { ...request, bindings: { ...bindings, parents: lowering.tensor(parents) } });
+    if (parents)
+      lowering.dispatch(walkTreeKernel, { ...request, bindings: { ...bindings, parents: lowering.tensor(parents) } });
     else lowering.dispatch(walkChainKernel, { ...request, bindings });
   },
 });
@@ -57,7 +63,9 @@ export function walk(tree: Pick<TokenTree, 'tokens' | 'parents' | 'count' | 'cha
   const parents = tree.chain ? undefined : tree.parents;
   const width = targets.shape[0] ?? 0;
   if (targets.shape.length !== 1 || width > maxTreeRows) {
-    throw new ShapeError(`walk: targets must be [M] with at most ${maxTreeRows} rows, got ${shapeText(targets.shape)}.`);
+    throw new ShapeError(
+      `walk: targets must be [M] with at most ${maxTreeRows} rows, got ${shapeText(targets.shape)}.`,
+    );
   }
   const columns = { targets, tokens: tree.tokens, parents, count: tree.count };
   for (const [name, tensor] of Object.entries(columns)) {

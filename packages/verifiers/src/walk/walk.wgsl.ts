@@ -4,7 +4,14 @@ import { defineKernel, noToken, read, write } from '@forerun/tensor';
 /** A chain's accepted rows are those before the first that differs from the target of the one before. */
 export const walkChainKernel = defineKernel({
   name: 'walk-chain',
-  bindings: { tokens: read('u32'), rows: read('u32'), targets: read('u32'), path: write('u32'), count: write('u32'), next: write('u32') },
+  bindings: {
+    tokens: read('u32'),
+    rows: read('u32'),
+    targets: read('u32'),
+    path: write('u32'),
+    count: write('u32'),
+    next: write('u32'),
+  },
   wgsl: ({ width }: { width: number }) => /* wgsl */ `
 var<workgroup> firstMiss: atomic<u32>;
 @compute @workgroup_size(64)

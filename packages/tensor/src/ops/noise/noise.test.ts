@@ -30,7 +30,12 @@ describe('philox', () => {
 });
 
 describe('gumbelNoise', () => {
-  for (const [rows, width] of [[1, 1], [3, 63], [2, 1000], [33, 17]] as const) {
+  for (const [rows, width] of [
+    [1, 1],
+    [3, 63],
+    [2, 1000],
+    [33, 17],
+  ] as const) {
     it(`computes [${rows}, ${width}] as float64 does`, async () => {
       await hold(device, {
         inputs: { p: { shape: [rows], dtype: 'u32', data: Array.from({ length: rows }, (_, i) => i * 977) } },

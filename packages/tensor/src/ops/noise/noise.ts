@@ -1,8 +1,8 @@
 import { ArgumentError, DTypeError, ShapeError } from '../../errors.ts';
 import { elementCount, sameShape, shapeText } from '../../graph/dtype.ts';
 import { defineOperation } from '../../graph/operation.ts';
-import { State } from '../../graph/state.ts';
-import { Tensor } from '../../graph/tensor.ts';
+import type { State } from '../../graph/state.ts';
+import type { Tensor } from '../../graph/tensor.ts';
 import { grid } from '../../kernel/grid.ts';
 import { checkSettings, unpackSampling } from '../sample/settings.ts';
 import { gumbelOf, noiseKind, noiseWord, uniformOf } from './noise.reference.ts';
@@ -35,7 +35,11 @@ const gumbel = defineOperation<{ readonly width: number; readonly stream: number
     const rows = (operands[0] as Tensor).shape[0]!;
     lowering.dispatch(gumbelNoiseKernel, {
       constants: { rows, width, stream },
-      bindings: { positions: lowering.tensor(operands[0]!), y: lowering.tensor(outputs[0]!), settings: lowering.state(operands[1]!) },
+      bindings: {
+        positions: lowering.tensor(operands[0]!),
+        y: lowering.tensor(outputs[0]!),
+        settings: lowering.state(operands[1]!),
+      },
       workgroups: grid(Math.ceil((rows * Math.ceil(width / 4)) / 64)),
       bytes: rows * width * 4,
     });
@@ -76,7 +80,10 @@ const uniform = defineOperation<{ readonly stream: number }>({
  * @param options.stream draws of different streams are independent
  * @returns `[M, vocabSize]` f32
  */
-export function gumbelNoise(positions: Tensor, options: { settings: State; vocabSize: number; stream: number }): Tensor {
+export function gumbelNoise(
+  positions: Tensor,
+  options: { settings: State; vocabSize: number; stream: number },
+): Tensor {
   checkPositions('gumbelNoise', positions);
   checkStream('gumbelNoise', options.stream);
   checkSettings('gumbelNoise', options.settings);
@@ -98,7 +105,9 @@ export function uniformNoise(positions: Tensor, indexes: Tensor, options: { sett
   checkStream('uniformNoise', options.stream);
   checkSettings('uniformNoise', options.settings);
   if (!sameShape(positions.shape, indexes.shape)) {
-    throw new ShapeError(`uniformNoise: positions ${shapeText(positions.shape)} and indexes ${shapeText(indexes.shape)} differ in shape.`);
+    throw new ShapeError(
+      `uniformNoise: positions ${shapeText(positions.shape)} and indexes ${shapeText(indexes.shape)} differ in shape.`,
+    );
   }
   return positions.graph.apply(uniform, [positions, indexes, options.settings], { stream: options.stream })[0]!;
 }

@@ -15,12 +15,21 @@ const tokens = Array.from({ length: capacity }, () => random.integer(vocabSize +
 const one = (value: number) => ({ shape: [1], dtype: 'u32', data: [value] }) as const;
 
 describe('countTokens', () => {
-  for (const [from, to, most] of [[0, 1, 1], [17, 80, 64], [295, 305, 64], [10, 10, 64], [5, 200, 195]] as const) {
+  for (const [from, to, most] of [
+    [0, 1, 1],
+    [17, 80, 64],
+    [295, 305, 64],
+    [10, 10, 64],
+    [5, 200, 195],
+  ] as const) {
     it(`adds entries ${from} to ${to}`, async () => {
       const { states } = await hold(device, {
         inputs: { from: one(from), to: one(to), generatedFrom: one(40) },
         body: (range) => countTokens(counts, { history, ...range, most }),
-        states: new Map<State, ArrayLike<number>>([[history, tokens], [counts, Array.from({ length: 2 * vocabSize }, (_, i) => i)]]),
+        states: new Map<State, ArrayLike<number>>([
+          [history, tokens],
+          [counts, Array.from({ length: 2 * vocabSize }, (_, i) => i)],
+        ]),
         tolerance: 0,
       });
       const added = [...states.get(counts)!].slice(0, vocabSize).reduce((sum, count, token) => sum + count - token, 0);
@@ -30,12 +39,20 @@ describe('countTokens', () => {
 });
 
 describe('recountTokens', () => {
-  for (const [to, bound] of [[0, 0], [1, 300], [250, 250], [300, 1000]] as const) {
+  for (const [to, bound] of [
+    [0, 0],
+    [1, 300],
+    [250, 250],
+    [300, 1000],
+  ] as const) {
     it(`forgets what was counted and counts the first ${to}`, async () => {
       const { states } = await hold(device, {
         inputs: { to: one(to), generatedFrom: one(40) },
         body: (range) => recountTokens(counts, { history, ...range }),
-        states: new Map<State, ArrayLike<number>>([[history, tokens], [counts, new Uint32Array(2 * vocabSize).fill(5)]]),
+        states: new Map<State, ArrayLike<number>>([
+          [history, tokens],
+          [counts, new Uint32Array(2 * vocabSize).fill(5)],
+        ]),
         bound,
         tolerance: 0,
       });
@@ -49,7 +66,9 @@ describe('recountTokens', () => {
       const to = graph.input('to', [1], 'u32');
       expect(() => recountTokens(history, { history, to, generatedFrom: to })).toThrow(ShapeError);
       expect(() => recountTokens(counts, { history: counts, to, generatedFrom: to })).toThrow(ShapeError);
-      expect(() => recountTokens(counts, { history, to: graph.input('x', [2], 'u32'), generatedFrom: to })).toThrow(ShapeError);
+      expect(() => recountTokens(counts, { history, to: graph.input('x', [2], 'u32'), generatedFrom: to })).toThrow(
+        ShapeError,
+      );
     });
   });
 });

@@ -48,7 +48,8 @@ const countOperation = defineOperation<CountAttributes>({
         generatedFrom: lowering.tensor(generatedFrom),
         counts: lowering.state(counts),
       },
-      workgroups: most === undefined ? (bound) => grid(Math.ceil(Math.min(bound, capacity) / 64)) : grid(Math.ceil(most / 64)),
+      workgroups:
+        most === undefined ? (bound) => grid(Math.ceil(Math.min(bound, capacity) / 64)) : grid(Math.ceil(most / 64)),
     });
   },
 });
@@ -77,7 +78,9 @@ function check(name: string, counts: State, range: CountedRange & { from?: Tenso
     throw new ShapeError(`${name}: counts must be a u32 state [2, V], got ${counts.dtype} ${shapeText(counts.shape)}.`);
   }
   if (range.history.dtype !== 'u32' || range.history.shape.length !== 1) {
-    throw new ShapeError(`${name}: history must be a u32 state [capacity], got ${range.history.dtype} ${shapeText(range.history.shape)}.`);
+    throw new ShapeError(
+      `${name}: history must be a u32 state [capacity], got ${range.history.dtype} ${shapeText(range.history.shape)}.`,
+    );
   }
   for (const key of ['from', 'to', 'generatedFrom'] as const) {
     const tensor = range[key];
@@ -95,7 +98,10 @@ function check(name: string, counts: State, range: CountedRange & { from?: Tenso
  * @param range.from `[1]` u32: first entry
  * @param range.most upper bound of `to - from`, known when the program is traced; entries beyond it are not counted
  */
-export function countTokens(counts: State, range: CountedRange & { readonly from: Tensor; readonly most: number }): void {
+export function countTokens(
+  counts: State,
+  range: CountedRange & { readonly from: Tensor; readonly most: number },
+): void {
   check('countTokens', counts, range);
   const operands: Operand[] = [range.history, range.from, range.to, range.generatedFrom, counts];
   range.to.graph.apply(countOperation, operands, { most: range.most });

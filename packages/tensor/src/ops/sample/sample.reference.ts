@@ -51,7 +51,8 @@ export function sampleRow(
   settings: UnpackedSampling,
   draw: { readonly position: number; readonly stream: number; readonly greedy: boolean },
 ): number {
-  if (z.some((value) => Number.isNaN(value) || value === Infinity) || z.every((value) => value === -Infinity)) return noToken;
+  if (z.some((value) => Number.isNaN(value) || value === Infinity) || z.every((value) => value === -Infinity))
+    return noToken;
   let scores = z;
   if (!draw.greedy && settings.temperature > 0) {
     const key = { seed: settings.seedWords, stream: draw.stream, kind: noiseKind.gumbel };

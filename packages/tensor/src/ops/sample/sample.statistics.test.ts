@@ -25,11 +25,17 @@ const program = await compile(
   { device, name: 'draws' },
 );
 
-async function drawAll(logits: (row: number) => readonly number[], position: (row: number) => number): Promise<number[]> {
+async function drawAll(
+  logits: (row: number) => readonly number[],
+  position: (row: number) => number,
+): Promise<number[]> {
   const all = new Float32Array(draws * vocabSize);
   for (let row = 0; row < draws; row++) all.set(logits(row), row * vocabSize);
   program.write('logits', all);
-  program.write('positions', Uint32Array.from({ length: draws }, (_, row) => position(row)));
+  program.write(
+    'positions',
+    Uint32Array.from({ length: draws }, (_, row) => position(row)),
+  );
   const commands = new Commands(device).run(program, { states: buffers });
   const tokens = commands.read(program, 'tokens');
   commands.submit();
@@ -71,25 +77,41 @@ describe('tokens drawn', { timeout: 600_000 }, () => {
       const words = packSampling(kind);
       buffers.write(settings, words);
       const given = table.map((logits) => filteredProbabilities(logits, unpackSampling(words)));
-      const first = await drawAll(() => table[vocabSize]!, (row) => 2 * row);
-      const second = await drawAll((row) => table[first[row]!]!, (row) => 2 * row + 1);
+      const first = await drawAll(
+        () => table[vocabSize]!,
+        (row) => 2 * row,
+      );
+      const second = await drawAll(
+        (row) => table[first[row]!]!,
+        (row) => 2 * row + 1,
+      );
 
-      const singles = new Array<number>(vocabSize).fill(0);
-      const pairs = new Array<number>(vocabSize * vocabSize).fill(0);
+      const singles = Array.from({ length: vocabSize }, () => 0);
+      const pairs = Array.from({ length: vocabSize ** 2 }, () => 0);
       first.forEach((token, row) => {
         singles[token]! += 1;
         pairs[token * vocabSize + second[row]!]! += 1;
       });
       expect(chiSquare(singles, given[vocabSize]!)).toBeGreaterThan(1e-4);
-      const joint = pairs.map((_, cell) => given[vocabSize]![Math.floor(cell / vocabSize)]! * given[Math.floor(cell / vocabSize)]![cell % vocabSize]!);
+      const joint = pairs.map(
+        (_, cell) =>
+          given[vocabSize]![Math.floor(cell / vocabSize)]! * given[Math.floor(cell / vocabSize)]![cell % vocabSize]!,
+      );
       expect(chiSquare(pairs, joint)).toBeGreaterThan(1e-4);
     });
   }
 
   it('would not pass for another distribution', () => {
-    const even = new Array<number>(vocabSize).fill(1 / vocabSize);
-    const observed = even.map((probability, token) => draws * probability + (token === 0 ? 400 : token === 1 ? -400 : 0));
+    const even = Array.from({ length: vocabSize }, () => 1 / vocabSize);
+    const observed = even.map(
+      (probability, token) => draws * probability + (token === 0 ? 400 : token === 1 ? -400 : 0),
+    );
     expect(chiSquare(observed, even)).toBeLessThan(1e-4);
-    expect(chiSquare(even.map((probability) => probability * draws), even)).toBeGreaterThan(0.99);
+    expect(
+      chiSquare(
+        even.map((probability) => probability * draws),
+        even,
+      ),
+    ).toBeGreaterThan(0.99);
   });
 });

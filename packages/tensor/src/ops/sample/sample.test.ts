@@ -55,7 +55,13 @@ async function draw(one: Case): Promise<number[]> {
 }
 
 describe('sample', () => {
-  const shapes = [[1, 1], [3, 63], [2, 100], [5, 1000], [2, 2500]] as const;
+  const shapes = [
+    [1, 1],
+    [3, 63],
+    [2, 100],
+    [5, 1000],
+    [2, 2500],
+  ] as const;
   const kinds: Readonly<Record<string, SamplingSettings>> = {
     greedy: {},
     plain: { temperature: 0.8, seed: 11 },
@@ -82,13 +88,17 @@ describe('sample', () => {
 
   it('keeps every token that equals the last one kept', async () => {
     const logits = Array.from({ length: 64 * 8 }, (_, i) => [5, 3, 3, 3, 1, 0, 0, 0][i % 8]!);
-    const seen = new Set(await draw({ rows: 64, vocabSize: 8, settings: { temperature: 4, topK: 2, seed: 9 }, logits }));
+    const seen = new Set(
+      await draw({ rows: 64, vocabSize: 8, settings: { temperature: 4, topK: 2, seed: 9 }, logits }),
+    );
     expect([...seen].sort()).toEqual([0, 1, 2, 3]);
   });
 
   it('ignores the temperature where it is asked to be greedy', async () => {
     const cold = await draw({ rows: 4, vocabSize: 500, settings: {} });
-    expect(await draw({ rows: 4, vocabSize: 500, settings: { temperature: 2, topK: 5, seed: 3 }, greedy: true })).toEqual(cold);
+    expect(
+      await draw({ rows: 4, vocabSize: 500, settings: { temperature: 2, topK: 5, seed: 3 }, greedy: true }),
+    ).toEqual(cold);
   });
 
   it('never chooses an excluded token and says where none is left or something is broken', async () => {
@@ -121,7 +131,10 @@ describe('sample', () => {
   });
 
   const penalties = { repetitionPenalty: 1.3, presencePenalty: 0.4, frequencyPenalty: 0.2 };
-  for (const [name, one] of Object.entries({ greedy: penalties, filtered: { ...penalties, temperature: 1, topP: 0.7, seed: 6 } })) {
+  for (const [name, one] of Object.entries({
+    greedy: penalties,
+    filtered: { ...penalties, temperature: 1, topP: 0.7, seed: 6 },
+  })) {
     it(`penalises what stands in the context and on the row's own path: ${name}`, async () => {
       const random = randomSource(6);
       const [rows, vocabSize] = [16, 90];
@@ -156,13 +169,31 @@ describe('sample', () => {
 
 describe('packSampling', () => {
   it('says what unpackSampling reads', () => {
-    const one = { temperature: 0.5, topK: 40, topP: 0.75, minP: 0.125, repetitionPenalty: 1.5, presencePenalty: -1, frequencyPenalty: 2, seed: 2n ** 63n + 3n };
+    const one = {
+      temperature: 0.5,
+      topK: 40,
+      topP: 0.75,
+      minP: 0.125,
+      repetitionPenalty: 1.5,
+      presencePenalty: -1,
+      frequencyPenalty: 2,
+      seed: 2n ** 63n + 3n,
+    };
     expect(unpackSampling(packSampling(one))).toEqual({ ...one, seedWords: [3, 2 ** 31], penalised: true });
     expect(unpackSampling(packSampling({}))).toMatchObject({ temperature: 0, penalised: false });
   });
 
   it('refuses numbers that no sampler could use', () => {
-    const bad = [{ temperature: -1 }, { temperature: NaN }, { topK: 1.5 }, { topP: 2 }, { minP: -0.1 }, { repetitionPenalty: 0 }, { seed: -1 }, { seed: 0.5 }];
+    const bad = [
+      { temperature: -1 },
+      { temperature: NaN },
+      { topK: 1.5 },
+      { topP: 2 },
+      { minP: -0.1 },
+      { repetitionPenalty: 0 },
+      { seed: -1 },
+      { seed: 0.5 },
+    ];
     for (const one of bad) expect(() => packSampling(one)).toThrow(ArgumentError);
   });
 });

@@ -69,7 +69,14 @@ const sampleOperation = defineOperation<SampleAttributes>({
     return [{ shape: [rows], dtype: 'u32', data }];
   },
   lower(lowering, { operands, attributes: { path, greedy, stream }, outputs }) {
-    const [logits, settings, counts, positions, tokens, parents] = operands as [Tensor, State, State, Tensor, Tensor?, Tensor?];
+    const [logits, settings, counts, positions, tokens, parents] = operands as [
+      Tensor,
+      State,
+      State,
+      Tensor,
+      Tensor?,
+      Tensor?,
+    ];
     const [rows, vocabSize] = logits.shape as [number, number];
     const constants = { vocabSize, stream, choice: greedy ? 'greedy' : 'drawn' } as const;
     const partialBytes = rows * scanPartials(vocabSize) * 16;
@@ -103,12 +110,15 @@ const sampleOperation = defineOperation<SampleAttributes>({
 
 function check(logits: Tensor, { settings, counts, positions, path, stream = 0 }: SampleOptions): void {
   if (logits.dtype !== 'f32') throw new DTypeError(`sample: logits must be f32, got ${logits.dtype}.`);
-  if (logits.shape.length !== 2) throw new ShapeError(`sample: expected logits [M, V], got ${shapeText(logits.shape)}.`);
+  if (logits.shape.length !== 2)
+    throw new ShapeError(`sample: expected logits [M, V], got ${shapeText(logits.shape)}.`);
   const [rows, vocabSize] = logits.shape as [number, number];
   if (rows > 65_535) throw new ShapeError(`sample: at most 65535 rows at once, got ${rows}.`);
   checkSettings('sample', settings);
   if (counts.dtype !== 'u32' || counts.shape.length !== 2 || counts.shape[0] !== 2 || counts.shape[1] !== vocabSize) {
-    throw new ShapeError(`sample: counts must be a u32 state [2, ${vocabSize}], got ${counts.dtype} ${shapeText(counts.shape)}.`);
+    throw new ShapeError(
+      `sample: counts must be a u32 state [2, ${vocabSize}], got ${counts.dtype} ${shapeText(counts.shape)}.`,
+    );
   }
   const columns = { positions, 'path.tokens': path?.tokens, 'path.parents': path?.parents };
   for (const [name, tensor] of Object.entries(columns)) {
@@ -116,7 +126,8 @@ function check(logits: Tensor, { settings, counts, positions, path, stream = 0 }
       throw new ShapeError(`sample: ${name} must be u32 [${rows}], got ${tensor.dtype} ${shapeText(tensor.shape)}.`);
     }
   }
-  if (path && rows > maxPathRows) throw new ShapeError(`sample: a path is followed over at most ${maxPathRows} rows, got ${rows}.`);
+  if (path && rows > maxPathRows)
+    throw new ShapeError(`sample: a path is followed over at most ${maxPathRows} rows, got ${rows}.`);
   if (!Number.isInteger(stream) || stream < 0 || stream > 255) {
     throw new ArgumentError(`sample: stream is an integer from 0 to 255, got ${stream}.`);
   }

@@ -15,7 +15,8 @@ export const scanWorkgroups = (vocabSize: number) => Math.ceil(vocabSize / (4 * 
 export const scanPartials = (vocabSize: number) => scanWorkgroups(vocabSize) * scanLanes;
 
 /** Invocations of the second pass by vocabulary: few where there is little to do, since each costs a fiber on software adapters. */
-const pickLanes = (vocabSize: number) => [16_384, 2048, 256].reduce((lanes, limit) => (vocabSize > limit ? lanes : lanes / 4), 256);
+const pickLanes = (vocabSize: number) =>
+  [16_384, 2048, 256].reduce((lanes, limit) => (vocabSize > limit ? lanes : lanes / 4), 256);
 
 /** What both kernels are made for. */
 export interface SampleConstants {

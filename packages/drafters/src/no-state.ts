@@ -1,0 +1,4 @@
+import type { DrafterState } from '@forerun/contracts';
+
+/** The state of a drafter that remembers nothing of its own. */
+export const noState: DrafterState = { states: [], truncate: () => undefined, reachable: (length) => length };
