@@ -47,65 +47,83 @@ export function combineKernel({ sinks, begins }: CombineParts) {
 function combineWgsl(c: CombineConstants, { sinks, begins }: CombineParts): string {
   const { lanes, block, spanBlocks, partialBlocks, valueDim, heads } = c;
   const cols = range(Math.ceil(valueDim / lanes));
-  const unrolled = range(spanBlocks / partialBlocks);
-  const guarded = (i: number, text: string) => ((i + 1) * lanes <= valueDim ? text : `if (lane + ${i * lanes}u < ${valueDim}u) { ${text} }`);
-  const each = (items: readonly number[], text: (i: number) => string) => items.map(text).join('\n');
+  const spanPartials = spanBlocks / partialBlocks;
   const partialKeys = block * partialBlocks;
+  // A partial that is a whole span needs no folding of its own, so nothing is gained by folding several spans at the same time.
+  const groups = spanPartials === 1 ? 1 : c.spanGroups;
   const windowBegin = c.window === undefined ? '0u' : `keys - min(keys, ${c.window}u)`;
-  const fold = (into: string, from_: string, column: (i: number) => string) => `
-        let peak = max(${into}Top, ${from_}Top);
+  const each = (items: readonly number[], text: (i: number) => string) => items.map(text).join('\n');
+  const guarded = (i: number, text: string) =>
+    (i + 1) * lanes <= valueDim ? text : `if (column + ${i * lanes}u < ${valueDim}u) { ${text} }`;
+  const fold = (into: string, part: { top: string; total: string; column: (i: number) => string }) => `
+        let peak = max(${into}Top, ${part.top});
         let kept = exp(${into}Top - peak);
-        let added = exp(${from_}Top - peak);
+        let added = exp(${part.top} - peak);
         ${into}Top = peak;
-        ${into}Total = fma(${into}Total, kept, ${from_}Total * added);
-${each(cols, (i) => `        ${into}${i} = fma(${into}${i}, kept, ${column(i)} * added);`)}`;
-  const span = unrolled.length === 1
-    ? `      if (firstPartial >= begin && firstPartial < end) {
-        let blockTop = top_0;
-        let blockTotal = total_0;
-${fold('row', 'block', (i) => `value_0_${i}`)}
-      }`
-    : `      var spanTop = lowest;
-      var spanTotal = 0.0;
-${each(cols, (i) => `      var span${i} = 0.0;`)}
-${each(unrolled, (k) => `      if (firstPartial + ${k}u >= begin && firstPartial + ${k}u < end) {
-        let blockTop = top_${k};
-        let blockTotal = total_${k};
-${fold('span', 'block', (i) => `value_${k}_${i}`)}
-      }`)}
-      {
-${fold('row', 'span', (i) => `span${i}`)}
-      }`;
+        ${into}Total = fma(${into}Total, kept, ${part.total} * added);
+${each(cols, (i) => `        ${into}${i} = fma(${into}${i}, kept, ${part.column(i)} * added);`)}`;
+  const loads = each(range(spanPartials), (k) => `    let at${k} = (((min(max(first + ${k}u, begin), end - 1u) % u.partials) * u.passRows + workgroup.y) * ${heads}u + head) * ${valueDim + 2}u;
+    let blockTop${k} = partials[at${k} + ${valueDim}u];
+    let blockTotal${k} = partials[at${k} + ${valueDim + 1}u];
+${each(cols, (i) => `    let block${k}_${i} = partials[at${k} + min(column + ${i * lanes}u, ${valueDim - 1}u)];`)}`);
+  const blocks = (into: string) => each(range(spanPartials), (k) => `    if (first + ${k}u >= begin && first + ${k}u < end) {
+${fold(into, { top: `blockTop${k}`, total: `blockTotal${k}`, column: (i) => `block${k}_${i}` })}
+    }`);
+  const fresh = (name: string) => `    var ${name}Top = lowest;
+    var ${name}Total = 0.0;
+${each(cols, (i) => `    var ${name}${i} = 0.0;`)}`;
+  const oneByOne = `${fresh('span')}
+${blocks('span')}
+    {
+${fold('row', { top: 'spanTop', total: 'spanTotal', column: (i) => `span${i}` })}
+    }`;
+  const together = `${fresh('span')}
+${blocks('span')}
+    if (column == 0u) { tops[group] = spanTop; totals[group] = spanTotal; }
+${each(cols, (i) => `    ${guarded(i, `spans[group * ${valueDim}u + column + ${i * lanes}u] = span${i};`)}`)}
+    workgroupBarrier();
+    for (var g = 0u; g < ${groups}u && base + g * ${spanPartials}u < end; g += 1u) {
+      let from_ = g * ${valueDim}u + column;
+${fold('row', { top: 'tops[g]', total: 'totals[g]', column: (i) => `spans[min(from_ + ${i * lanes}u, ${groups * valueDim - 1}u)]` })}
+    }
+    workgroupBarrier();`;
+  const step = spanPartials === 1 ? blocks('row') : groups === 1 ? oneByOne : together;
   return /* wgsl */ `
 const lowest = -3.0e38;
-@compute @workgroup_size(${lanes})
+${groups === 1 ? '' : `var<workgroup> extent: vec2<u32>;
+var<workgroup> tops: array<f32, ${groups}>;
+var<workgroup> totals: array<f32, ${groups}>;
+var<workgroup> spans: array<f32, ${groups * valueDim}>;`}
+@compute @workgroup_size(${lanes * groups})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let head = workgroup.x;
   let row = u.rowBegin + workgroup.y;
-  let out = (row * ${heads}u + head) * ${valueDim}u + lane;
+  let column = lane % ${lanes}u;
+  let group = lane / ${lanes}u;
+  let out = (row * ${heads}u + head) * ${valueDim}u + column;
   let keys = min(depths[row] + 1u, u.capacity);
   let firstKey = ${begins ? `max(begins[row], ${windowBegin})` : windowBegin};
-  if (row >= count[0] || firstKey >= keys) {
-${each(cols, (i) => `    ${guarded(i, `y[out + ${i * lanes}u] = 0.0;`)}`)}
-    return;
+  var visible = vec2<u32>(0u);
+  if (row < count[0] && firstKey < keys) { visible = vec2<u32>(firstKey / ${partialKeys}u, (keys - 1u) / ${partialKeys}u + 1u); }
+${groups === 1 ? '  let bounds = visible;' : `  if (lane == 0u) { extent = visible; }
+  let bounds = workgroupUniformLoad(&extent);`}
+  let begin = bounds.x;
+  let end = bounds.y;
+${fresh('row')}
+  for (var base = begin / ${spanPartials}u * ${spanPartials}u; base < end; base += ${spanPartials * groups}u) {
+    let first = base + group * ${spanPartials}u;
+${loads}
+${step}
   }
-  let begin = firstKey / ${partialKeys}u;
-  let end = (keys - 1u) / ${partialKeys}u + 1u;
-  var rowTop = lowest;
-  var rowTotal = 0.0;
-${each(cols, (i) => `  var row${i} = 0.0;`)}
-  for (var firstPartial = begin / ${unrolled.length}u * ${unrolled.length}u; firstPartial < end; firstPartial += ${unrolled.length}u) {
-${each(unrolled, (k) => `      let at_${k} = (((min(max(firstPartial + ${k}u, begin), end - 1u) % u.partials) * u.passRows + workgroup.y) * ${heads}u + head) * ${valueDim + 2}u;
-      let top_${k} = partials[at_${k} + ${valueDim}u];
-      let total_${k} = partials[at_${k} + ${valueDim + 1}u];
-${each(cols, (i) => `      let value_${k}_${i} = partials[at_${k} + min(lane + ${i * lanes}u, ${valueDim - 1}u)];`)}`)}
-${span}
+  var factor = 0.0;
+  if (end > 0u) {
+${sinks ? `    let sink = sinks[u.sinkBegin + head];
+    let peak = max(rowTop, sink);
+    let kept = exp(rowTop - peak);
+    factor = kept / fma(rowTotal, kept, exp(sink - peak));` : '    factor = 1.0 / rowTotal;'}
   }
-${sinks ? `  let sinkScore = sinks[u.sinkBegin + head];
-  let peak = max(rowTop, sinkScore);
-  let kept = exp(rowTop - peak);
-  let divisor = fma(rowTotal, kept, exp(sinkScore - peak));
-  let factor = kept / divisor;` : '  let factor = 1.0 / rowTotal;'}
-${each(cols, (i) => `  ${guarded(i, `y[out + ${i * lanes}u] = row${i} * factor;`)}`)}
+  if (group == 0u) {
+${each(cols, (i) => `    ${guarded(i, `y[out + ${i * lanes}u] = row${i} * factor;`)}`)}
+  }
 }`;
 }

@@ -14,12 +14,16 @@ export interface AttentionFamily {
   readonly spanBlocks: number;
   /** Most queries of a workgroup; no part of the order. */
   readonly queries: number;
+  /** Reads that are under way together; no part of the order. */
+  readonly unroll: number;
+  /** Spans of a row that are folded at the same time; no part of the order. */
+  readonly spanGroups: number;
 }
 
 /** Barriers cost a software adapter far more than arithmetic, so its workgroups are small. */
 export const attentionFamilies: Readonly<Record<AdapterKind, AttentionFamily>> = {
-  hardware: { lanes: 64, block: 64, spanBlocks: 8, queries: 8 },
-  software: { lanes: 16, block: 32, spanBlocks: 8, queries: 4 },
+  hardware: { lanes: 64, block: 64, spanBlocks: 8, queries: 8, unroll: 8, spanGroups: 4 },
+  software: { lanes: 16, block: 32, spanBlocks: 8, queries: 4, unroll: 2, spanGroups: 1 },
 };
 
 /** Rows from which on tiles of queries are faster; never within the 64 whose bits are independent of their company. */

@@ -2,6 +2,7 @@ import type { Binding } from '../../kernel/define-kernel.ts';
 import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
 import type { ElementAccess } from './elements.ts';
 import type { AttentionFamily } from './family.ts';
+import { largestDivisor } from './family.ts';
 import { scoreWgsl } from './score.wgsl.ts';
 import type { ScoreOptions } from './score.wgsl.ts';
 
@@ -66,7 +67,7 @@ export function splitKernel({ key, value, tree, begins }: SplitParts) {
 }
 
 function splitWgsl(c: SplitConstants, { key, value, tree, begins }: SplitParts): string {
-  const { lanes, block, kvHeads, heads, groupHeads, groupRows, partialBlocks } = c;
+  const { lanes, block, kvHeads, heads, groupHeads, groupRows, partialBlocks, unroll } = c;
   const keyVectors = c.keyDim / key.width;
   const valueVectors = c.valueDim / value.width;
   const columns = Math.ceil(valueVectors / lanes);
@@ -81,29 +82,43 @@ function splitWgsl(c: SplitConstants, { key, value, tree, begins }: SplitParts):
   const columnGuard = (i: number, text: string) =>
     (i + 1) * lanes <= valueVectors ? text : `if (lane + ${i * lanes}u < ${valueVectors}u) { ${text} }`;
 
+  const quads = range(Math.ceil(queries.length / 4));
+  const together = largestDivisor(keyVectors, unroll);
+  /** Weight or score of a query, in the quad of queries that a lane writes as a whole. */
+  const lane4 = (name: string, n: number) => `${name}${n >> 2}.${'xyzw'[n & 3]}`;
+
+  // Loads stand in front of what uses them: their latencies overlap, and the order of sums stays.
   const dot = (of: readonly number[], slot: string) => `{
         let at = (${slot} * ${kvHeads}u + kvHead) * ${keyVectors}u;
-        for (var i = 0u; i < ${keyVectors}u; i += 1u) {
-          let part = ${key.load('keys', 'at + i')};
-${each(of, (n) => `          s${n} = fma(part, queries[${n * keyVectors}u + i], s${n});`)}
+        for (var i = 0u; i < ${keyVectors}u; i += ${together}u) {
+${each(range(together), (k) => `          let part${k} = ${key.load('keys', `at + i + ${k}u`)};`)}
+${each(range(together), (k) => each(of, (n) => `          s${n} = fma(part${k}, queries[${n * keyVectors + k}u + i], s${n});`))}
         }
       }`;
-  const accumulate = (of: readonly number[], slot: string, at: string) => `{
-        let from_ = (${slot} * ${kvHeads}u + kvHead) * ${valueVectors}u + lane;
-${each(cols, (i) => `        var v${i} = ${value.type}(0.0);\n        ${columnGuard(i, `v${i} = ${value.load('values', `from_ + ${i * lanes}u`)};`)}`)}
-${each(of, (n) => `        let w${n} = weights[${n * block}u + ${at}];
-        sum${n} += w${n};
-${each(cols, (i) => `        a${n}_${i} = fma(${value.type}(w${n}), v${i}, a${n}_${i});`)}`)}
-      }`;
+  const accumulate = (of: readonly number[], { begin, end, slot }: { begin: string; end: string; slot: (i: string) => string }) => `
+    for (var i = ${begin}; i < ${end}; i += ${unroll}u) {
+${each(range(unroll), (k) => `      let i${k} = min(i + ${k}u, ${end} - 1u);
+      let at${k} = (${slot(`i${k}`)} * ${kvHeads}u + kvHead) * ${valueVectors}u + lane;
+${each(cols, (j) => `      var v${k}_${j} = ${value.type}(0.0);
+      ${columnGuard(j, `v${k}_${j} = ${value.load('values', `at${k} + ${j * lanes}u`)};`)}`)}`)}
+${each(range(unroll), (k) => `      {
+${each(quads.filter((quad) => of.some((n) => n >> 2 === quad)), (quad) => `        let w${quad} = select(vec4<f32>(0.0), weights[i${k} * ${quads.length}u + ${quad}u], i + ${k}u < ${end});`)}
+${each(of, (n) => `        sum${n} += ${lane4('w', n)};
+${each(cols, (j) => `        a${n}_${j} = fma(${value.type}(${lane4('w', n)}), v${k}_${j}, a${n}_${j});`)}`)}
+      }`)}
+    }`;
   const treePath = (row: number, position: string) =>
     `path[(rowBase + ${row}u) * u.maxDepth + ${position} - shared_]`;
+  const seen = (n: number) => `position >= begin${rowOf(n)} && position < end${rowOf(n)}`;
+  const quadOf = (quad: number, text: (n: number) => string, empty: string) =>
+    range(4).map((k) => (4 * quad + k < queries.length ? text(4 * quad + k) : empty)).join(', ');
 
   return /* wgsl */ `
 const lowest = -3.0e38;
 var<workgroup> queries: array<${key.type}, ${queries.length * keyVectors}>;
-var<workgroup> scores: array<f32, ${queries.length * block}>;
-var<workgroup> weights: array<f32, ${queries.length * block}>;
-var<workgroup> peaks: array<f32, ${queries.length}>;
+var<workgroup> scores: array<vec4<f32>, ${quads.length * block}>;
+var<workgroup> weights: array<vec4<f32>, ${quads.length * block}>;
+var<workgroup> peaks: array<vec4<f32>, ${quads.length}>;
 var<workgroup> extent: vec4<u32>;
 ${scoreWgsl(c.score)}
 @compute @workgroup_size(${lanes})
@@ -151,36 +166,36 @@ ${each(cols, (i) => `  var o${n}_${i} = ${value.type}(0.0);`)}`)}
 ${each(queries, (n) => `      var s${n} = ${key.type}(0.0);`)}
       if (position < shared_) ${dot(queries, 'position')}
 ${tree ? each(range(groupRows), (r) => `      if (position >= shared_ && position < end${r}) ${dot(ofRow(r), treePath(r, 'position'))}`) : ''}
-${each(queries, (n) => `      scores[${n * block}u + own] = select(lowest, score(${key.sum(`s${n}`)}), position >= begin${rowOf(n)} && position < end${rowOf(n)});`)}
+${each(quads, (quad) => `      scores[own * ${quads.length}u + ${quad}u] = vec4<f32>(${quadOf(quad, (n) => `select(lowest, score(${key.sum(`s${n}`)}), ${seen(n)})`, 'lowest')});`)}
     }
     workgroupBarrier();
-    for (var n = 0u; n < ${queries.length}u; n += 1u) {
-      var peak = lowest;
-      for (var i = 0u; i < ${block}u; i += 1u) { peak = max(peak, scores[n * ${block}u + i]); }
-      for (var own = lane; own < ${block}u; own += ${lanes}u) {
-        let s = scores[n * ${block}u + own];
-        weights[n * ${block}u + own] = select(0.0, exp(s - peak), s > -1.0e38);
+    for (var quad = 0u; quad < ${quads.length}u; quad += 1u) {
+      var highest = vec4<f32>(lowest);
+      for (var i = 0u; i < ${block}u; i += ${unroll}u) {
+${each(range(unroll), (k) => `        highest = max(highest, scores[(i + ${k}u) * ${quads.length}u + quad]);`)}
       }
-      if (lane == 0u) { peaks[n] = peak; }
+      for (var own = lane; own < ${block}u; own += ${lanes}u) {
+        let s = scores[own * ${quads.length}u + quad];
+        weights[own * ${quads.length}u + quad] = select(vec4<f32>(0.0), exp(s - highest), s > vec4<f32>(-1.0e38));
+      }
+      if (lane == 0u) { peaks[quad] = highest; }
     }
     workgroupBarrier();
 ${each(queries, (n) => `    var sum${n} = 0.0;
 ${each(cols, (i) => `    var a${n}_${i} = ${value.type}(0.0);`)}`)}
-    let shortBlock = min(${block}u, last - blockBegin);
-    let inShared = min(shortBlock, max(shared_, blockBegin) - blockBegin);
-    for (var i = 0u; i < inShared; i += 1u) ${accumulate(queries, '(blockBegin + i)', 'i')}
-${tree ? `    for (var i = inShared; i < shortBlock; i += 1u) {
-      let position = blockBegin + i;
-${each(range(groupRows), (r) => `      if (position < end${r}) ${accumulate(ofRow(r), treePath(r, 'position'), 'i')}`)}
-    }` : ''}
+    let inShared = min(min(${block}u, last - blockBegin), max(shared_, blockBegin) - blockBegin);
+${accumulate(queries, { begin: '0u', end: 'inShared', slot: (i) => `(blockBegin + ${i})` })}
+${tree ? each(range(groupRows), (r) => `    let inRow${r} = min(${block}u, max(end${r}, blockBegin) - blockBegin);
+${accumulate(ofRow(r), { begin: 'inShared', end: `inRow${r}`, slot: (i) => treePath(r, `(blockBegin + ${i})`) })}`) : ''}
+${each(quads, (quad) => `    let peaks${quad} = peaks[${quad}u];`)}
 ${each(queries, (n) => partialBlocks === 1
-    ? `    top${n} = peaks[${n}];
+    ? `    top${n} = ${lane4('peaks', n)};
     total${n} = sum${n};
 ${each(cols, (i) => `    o${n}_${i} = a${n}_${i};`)}`
     : `    if (blockBegin < end${rowOf(n)} && blockBegin + ${block}u > begin${rowOf(n)}) {
-      let peak = max(top${n}, peaks[${n}]);
+      let peak = max(top${n}, ${lane4('peaks', n)});
       let kept = exp(top${n} - peak);
-      let added = exp(peaks[${n}] - peak);
+      let added = exp(${lane4('peaks', n)} - peak);
       top${n} = peak;
       total${n} = fma(total${n}, kept, sum${n} * added);
 ${each(cols, (i) => `      o${n}_${i} = fma(o${n}_${i}, ${value.type}(kept), a${n}_${i} * added);`)}
