@@ -49,8 +49,8 @@ function hardwareCut(slots: LinearSlots, lanes: number, subgroups: boolean): Mat
 }
 
 function softwareCut(slots: LinearSlots, lanes: number): MatvecCut {
-  const rows = Math.min(slots.rows, 4);
-  return { lanes, outputs: rows >= 4 ? 2 : 1, rows, workgroup: 32, ahead: 1, subgroups: false };
+  const rows = slots.rows > 2 ? 4 : slots.rows;
+  return { lanes, outputs: Math.max(2, 4 / matricesOf(slots)), rows, workgroup: 32, ahead: 1, subgroups: false };
 }
 
 /** How the decode kernel cuts these slots on a device of this kind. */
@@ -72,7 +72,7 @@ export function matmulCut({ kind }: LinearDeviceKind, slots: LinearSlots): Matmu
  * dispatch, and costs as much arithmetic as one row of the weight for each row of `x`.
  */
 export function preparesNorm(kind: AdapterKind, rows: number): boolean {
-  return kind === 'software' || rows >= 8;
+  return rows >= { software: 2, hardware: 8 }[kind];
 }
 
 /** How kernels are chosen; the table unless a test or a benchmark says otherwise. */
