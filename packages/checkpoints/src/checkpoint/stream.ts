@@ -27,7 +27,7 @@ export interface LoadProgress {
 
 /** How tensor bytes are streamed. */
 export interface StreamOptions {
-  /** Largest slice in bytes, 4 KiB to 64 MiB. Default 64 MiB. */
+  /** Largest slice in bytes, 4 KiB to 64 MiB. Default 16 MiB. */
   readonly sliceBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called when a slice has been used. */
@@ -38,6 +38,8 @@ export interface StreamOptions {
 
 /** Largest slice, in bytes. */
 export const maxSliceBytes = 64 << 20;
+/** Bytes of a slice without a choice: two of them are in memory at once. */
+const defaultSliceBytes = 16 << 20;
 const minSliceBytes = 4 << 10;
 
 /** A gap of at most this many bytes between two wanted tensors is read over instead of opening the file again. */
@@ -56,7 +58,7 @@ export async function* streamSlices(
   names: Iterable<string>,
   options: StreamOptions,
 ): AsyncGenerator<TensorSlice, void, undefined> {
-  const { sliceBytes = maxSliceBytes, signal, onProgress, granule = () => 64 } = options;
+  const { sliceBytes = defaultSliceBytes, signal, onProgress, granule = () => 64 } = options;
   if (!Number.isSafeInteger(sliceBytes) || sliceBytes < minSliceBytes || sliceBytes > maxSliceBytes) {
     throw new ArgumentError(`Expected sliceBytes between ${minSliceBytes} and ${maxSliceBytes}, got ${sliceBytes}.`);
   }
