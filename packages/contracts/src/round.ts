@@ -58,8 +58,6 @@ export const loopWords = {
   capacity: 9,
   /** Why `stop` is set: 1 stop token, 2 budget, 3 capacity, 4 not a number. */
   reason: 10,
-  /** Length of the draft model's own cache. */
-  draftLength: 11,
   /** Tokens that prefill has to bring into the cache: the prompt's length less 1. */
   prefillEnd: 12,
 } as const;
@@ -79,6 +77,8 @@ export interface Round {
   readonly anchor: Tensor;
   /** `[1]` u32: tokens in the target's cache; the anchor's position. */
   readonly length: Tensor;
+  /** Rows of the verify pass; absent while a tree is being proposed. */
+  readonly rows?: Rows;
   readonly sampling: Sampling;
   readonly noise: Noise;
   readonly decoder: Decoder;

@@ -61,8 +61,6 @@ export { packSampling, samplingWords, unpackSampling } from './ops/sample/settin
 export type { SampleOptions, SamplePath } from './ops/sample/sample.ts';
 export { sample } from './ops/sample/sample.ts';
 export { noToken } from './ops/sample/sample.reference.ts';
-export type { CountedRange } from './ops/penalties/penalties.ts';
-export { countTokens, recountTokens } from './ops/penalties/penalties.ts';
 export { fillRandom } from './run/random-weights.ts';
 export { WeightUpload, WeightValueError } from './run/weight-upload.ts';
 export type { SourceDType } from './ops/convert-weight/convert-weight.wgsl.ts';

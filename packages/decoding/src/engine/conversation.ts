@@ -4,7 +4,7 @@
  */
 import { AbortedError, ConversationStateError, NumericError } from '@forerun/contracts';
 import type { HostArray, Program, StateBuffers } from '@forerun/tensor';
-import { Commands } from '@forerun/tensor';
+import { Commands, packSampling } from '@forerun/tensor';
 import { loopLayout } from '../loop/loop-states.ts';
 import { WidthPolicy } from '../policy/width-policy.ts';
 import { StopStrings } from '../text/stop-strings.ts';
@@ -13,7 +13,7 @@ import { maxRoundsInFlight, maxStopStringBytes } from './limits.ts';
 import { startWords } from './measure.ts';
 import type { CheckedRequest, GenerateRequest } from './request.ts';
 import { checkRequest } from './request.ts';
-import { settingsWords, usesPenalties } from './sampling-settings.ts';
+import { usesPenalties } from './sampling-settings.ts';
 import type { Speculation } from './speculation.ts';
 import { widthClasses } from './speculation.ts';
 import type { GenerationStatistics, LoopCounters, StopReason } from './statistics.ts';
@@ -216,7 +216,7 @@ export class Conversation {
     this.#tokens = [...prompt];
     this.#cached = reachable;
     this.#states.write(history, Uint32Array.from(prompt));
-    this.#states.write(sampling.settings, settingsWords(settings));
+    this.#states.write(sampling.settings, packSampling(settings));
     if (usesPenalties(settings)) {
       const counts = new Uint32Array(2 * engine.decoder.vocabSize);
       for (const token of prompt) counts[token]! += 1;
@@ -230,7 +230,6 @@ export class Conversation {
         promptLength: prompt.length,
         capacity: engine.capacityTokens,
         prefillEnd: prompt.length - 1,
-        draftLength: reachable,
       },
       stopTokens,
     );

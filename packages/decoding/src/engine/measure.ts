@@ -1,9 +1,9 @@
 import { loopWords } from '@forerun/contracts';
 import type { Program, StateBuffers } from '@forerun/tensor';
-import { Commands } from '@forerun/tensor';
+import { Commands, packSampling } from '@forerun/tensor';
 import { loopLayout } from '../loop/loop-states.ts';
 import type { Engine } from './engine.ts';
-import { greedySettings, settingsWords } from './sampling-settings.ts';
+import { greedySettings } from './sampling-settings.ts';
 import type { Speculation } from './speculation.ts';
 
 /** Words of a loop state at the start of a run. */
@@ -78,7 +78,7 @@ export async function measureRound(engine: Engine, speculation: Speculation, pro
   const states = speculation.allocate();
   try {
     const length = Math.min(measuredLength, Math.floor(engine.capacityTokens / 2));
-    states.write(engine.loop.sampling.settings, settingsWords(greedySettings));
+    states.write(engine.loop.sampling.settings, packSampling(greedySettings));
     const { wallMs } = await timeProgram(engine, program, {
       states,
       words: startWords({ length, budget: 2 ** 31, promptLength: length }),

@@ -1,8 +1,8 @@
-import { Commands } from '@forerun/tensor';
+import { Commands, packSampling } from '@forerun/tensor';
 import type { Engine } from './engine.ts';
 import type { RunTime } from './measure.ts';
 import { startWords, timeProgram } from './measure.ts';
-import { greedySettings, settingsWords } from './sampling-settings.ts';
+import { greedySettings } from './sampling-settings.ts';
 import { traceProbe } from './width-check.ts';
 
 /** What a pass of the target takes at a width, and what it is made of. */
@@ -41,7 +41,7 @@ export async function timeStep(engine: Engine, options: PassTimingOptions): Prom
   const states = plain.allocate();
   try {
     const { length, runs = 1, trials = 2 } = options;
-    states.write(engine.loop.sampling.settings, settingsWords(greedySettings));
+    states.write(engine.loop.sampling.settings, packSampling(greedySettings));
     const words = startWords({ length, budget: 2 ** 31, promptLength: length });
     const time = await timeProgram(engine, program, { states, words, runs, trials, bound: length + runs });
     return { ...time, dispatches: program.dispatches.length };

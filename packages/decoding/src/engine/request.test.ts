@@ -3,7 +3,6 @@ import { ArgumentError } from '@forerun/tensor';
 import { describe, expect, it } from 'vitest';
 import type { GenerateRequest } from './request.ts';
 import { checkRequest } from './request.ts';
-import { settingsWords, samplingSettings } from './sampling-settings.ts';
 
 const limits = { vocabSize: 100, capacityTokens: 32, maxStopStringBytes: 256 };
 const detokenizer = { push: () => '', flush: () => '' };
@@ -54,12 +53,5 @@ describe('checkRequest', () => {
 
   it('limits the tokens to what fits', () => {
     expect(checkRequest({ prompt: [1, 2], maxTokens: 1000 }, limits).maxTokens).toBe(30);
-  });
-});
-
-describe('settingsWords', () => {
-  it('splits a 64-bit seed', () => {
-    const words = settingsWords(samplingSettings({ seed: 0x1234_5678_9abc_def0n }));
-    expect([words[7], words[8]]).toEqual([0x9abc_def0, 0x1234_5678]);
   });
 });

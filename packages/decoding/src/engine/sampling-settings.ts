@@ -70,20 +70,3 @@ export function samplingSettings(partial: Partial<SamplingSettings> = {}): Sampl
 export function usesPenalties(settings: SamplingSettings): boolean {
   return settings.repetitionPenalty !== 1 || settings.presencePenalty !== 0 || settings.frequencyPenalty !== 0;
 }
-
-/** The settings state's words; see the contracts' `Sampling`. */
-export function settingsWords(settings: SamplingSettings): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(16);
-  const floats = new Float32Array(words.buffer);
-  floats[0] = settings.temperature;
-  words[1] = settings.topK;
-  floats[2] = settings.topP;
-  floats[3] = settings.minP;
-  floats[4] = settings.repetitionPenalty;
-  floats[5] = settings.presencePenalty;
-  floats[6] = settings.frequencyPenalty;
-  words[7] = Number(BigInt(settings.seed) & 0xffff_ffffn);
-  words[8] = Number(BigInt(settings.seed) >> 32n);
-  words[9] = Number(usesPenalties(settings));
-  return words;
-}

@@ -19,7 +19,7 @@ const probeToken = (index: number, vocabSize: number) => (index * 7919 + 13) % v
 export function traceProbe(engine: Engine, width: number) {
   const { decoder, state, loop } = engine;
   return trace((graph) => {
-    const { positions, length } = roundHead(graph, loop.loop, width);
+    const { positions, nexts, length } = roundHead(graph, loop.loop, width);
     const inputs = graph.input('tokens', [width], 'u32');
     const count = graph.constant(Uint32Array.of(width));
     const rows: Rows = {
@@ -27,7 +27,7 @@ export function traceProbe(engine: Engine, width: number) {
       positions,
       depths: positions,
       slots: positions,
-      spans: positions.add(1),
+      spans: nexts,
       count,
       length,
     };

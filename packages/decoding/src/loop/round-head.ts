@@ -5,7 +5,13 @@ import { loopUniform, loopWord } from './loop-wgsl.ts';
 
 const roundHeadKernel = defineKernel({
   name: 'round-head',
-  bindings: { words: loopUniform, anchor: write('u32'), length: write('u32'), positions: write('u32') },
+  bindings: {
+    words: loopUniform,
+    anchor: write('u32'),
+    length: write('u32'),
+    positions: write('u32'),
+    nexts: write('u32'),
+  },
   wgsl: ({ width }: { width: number }) => /* wgsl */ `
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -13,7 +19,10 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     anchor[0] = ${loopWord('anchor')};
     length[0] = ${loopWord('length')};
   }
-  for (var row = lane; row < ${width}u; row += 64u) { positions[row] = ${loopWord('length')} + row; }
+  for (var row = lane; row < ${width}u; row += 64u) {
+    positions[row] = ${loopWord('length')} + row;
+    nexts[row] = ${loopWord('length')} + row + 1u;
+  }
 }`,
 });
 
@@ -22,6 +31,7 @@ const roundHeadOperation = defineOperation<{ readonly width: number }>({
   infer: (_, { width }) => [
     { shape: [1], dtype: 'u32' },
     { shape: [1], dtype: 'u32' },
+    { shape: [width], dtype: 'u32' },
     { shape: [width], dtype: 'u32' },
   ],
   reference([loop], { width }) {
@@ -35,13 +45,20 @@ const roundHeadOperation = defineOperation<{ readonly width: number }>({
       tensor([loop!.data[loopWords.anchor]!]),
       tensor([length]),
       tensor(Array.from({ length: width }, (_, row) => length + row)),
+      tensor(Array.from({ length: width }, (_, row) => length + row + 1)),
     ];
   },
   lower(lowering, node) {
-    const [anchor, length, positions] = node.outputs.map((output) => lowering.tensor(output));
+    const [anchor, length, positions, nexts] = node.outputs.map((output) => lowering.tensor(output));
     lowering.dispatch(roundHeadKernel, {
       constants: { width: node.attributes.width },
-      bindings: { words: lowering.state(node.operands[0]!), anchor: anchor!, length: length!, positions: positions! },
+      bindings: {
+        words: lowering.state(node.operands[0]!),
+        anchor: anchor!,
+        length: length!,
+        positions: positions!,
+        nexts: nexts!,
+      },
       workgroups: [1, 1, 1],
     });
   },
@@ -55,10 +72,12 @@ export interface RoundHead {
   readonly length: Tensor;
   /** `[width]` u32: length + row. */
   readonly positions: Tensor;
+  /** `[width]` u32: length + row + 1. */
+  readonly nexts: Tensor;
 }
 
 /** Reads anchor and length from the loop state and lays out the positions of a chain of `width` rows. */
 export function roundHead(graph: Graph, loop: State, width: number): RoundHead {
-  const [anchor, length, positions] = graph.apply(roundHeadOperation, [loop], { width });
-  return { anchor: anchor!, length: length!, positions: positions! };
+  const [anchor, length, positions, nexts] = graph.apply(roundHeadOperation, [loop], { width });
+  return { anchor: anchor!, length: length!, positions: positions!, nexts: nexts! };
 }

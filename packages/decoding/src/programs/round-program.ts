@@ -40,7 +40,7 @@ export function verifyRows(tree: TokenTree, head: RoundHead): Rows {
   const { positions, length } = head;
   const shared = { inputs: tree.tokens, slots: positions, count: tree.count, length };
   if (tree.chain || !tree.parents || !tree.depths) {
-    return { ...shared, positions, depths: positions, spans: positions.add(1) };
+    return { ...shared, positions, depths: positions, spans: head.nexts };
   }
   const { indexes, path } = treeRows({ parents: tree.parents, depths: tree.depths, depth: tree.depth }, length);
   return { ...shared, positions: indexes, depths: indexes, spans: indexes.add(1), path };
@@ -87,7 +87,7 @@ export function traceRound(parts: RoundParts, width: number): Graph {
     const rows = verifyRows(tree, head);
     const { hidden, taps } = decoder.forward(rows, state, needs.taps ? { taps: needs.taps } : {});
     const normed = decoder.norm(hidden);
-    const accepted = verifier.verify(tree, decoder.head(normed), round);
+    const accepted = verifier.verify(tree, decoder.head(normed), { ...round, rows });
     graph.section = 'commit';
     const kept = keep(tree, accepted, loop);
     const committed: Accepted = { path: accepted.path, count: kept, next: accepted.next };

@@ -1,4 +1,4 @@
-import { defineKernel, read, readWrite, uniform } from '../../kernel/define-kernel.ts';
+import { read, uniform } from '../../kernel/define-kernel.ts';
 
 /** How rows of a verify pass follow each other: not at all, each on the one before, or each on its own parent. */
 export type PathKind = 'none' | 'chain' | 'tree';
@@ -59,39 +59,6 @@ fn penalise(x: f32, token: u32, onPath: u32) -> f32 {
   if (generated > 0u) { z -= presence; }
   return clamp(z, -3.0e38, 3.0e38);
 }`;
-
-/** Adds one for each entry `from ..< to` of the history; an invocation an entry, `to - from` bounded by the grid. */
-export const countTokensKernel = defineKernel({
-  name: 'count-tokens',
-  bindings: {
-    history: read('u32'),
-    begin: read('u32'),
-    end: read('u32'),
-    generatedFrom: read('u32'),
-    counts: readWrite('atomic<u32>'),
-  },
-  wgsl: (c: { vocabSize: number; capacity: number }) => /* wgsl */ `
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let i = begin[0] + id.x;
-  if (i >= min(end[0], ${c.capacity}u)) { return; }
-  let token = history[i];
-  if (token >= ${c.vocabSize}u) { return; }
-  atomicAdd(&counts[token], 1u);
-  if (i >= generatedFrom[0]) { atomicAdd(&counts[${c.vocabSize}u + token], 1u); }
-}`,
-});
-
-/** Zeroes all counts. */
-export const clearCountsKernel = defineKernel({
-  name: 'clear-counts',
-  bindings: { counts: readWrite('u32') },
-  wgsl: (c: { count: number }) => /* wgsl */ `
-@compute @workgroup_size(256)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x < ${c.count}u) { counts[id.x] = 0u; }
-}`,
-});
 
 /** The settings binding that {@link penaliseWgsl} reads. */
 export const settingsBinding = uniform('array<vec4<u32>, 4>');
