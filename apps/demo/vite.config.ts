@@ -24,7 +24,7 @@ export default defineConfig({
   base: './',
   // Files that are missing have to be missing: a page in their place would be read as a model's configuration.
   appType: 'mpa',
-  publicDir: here('../../packages/tiny/checkpoints'),
+  publicDir: here('../../packages/tiny/models'),
   resolve: { conditions: ['@forerun/source', ...defaultClientConditions] },
   plugins: [withoutNativeWebGpu()],
   worker: { format: 'es', plugins: () => [withoutNativeWebGpu()] },
