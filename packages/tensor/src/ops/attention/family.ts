@@ -59,6 +59,8 @@ export interface SplitPlan {
   readonly partialBytes: number;
 }
 
+/** Most rows whose workgroups would be too few if each took a whole span. */
+const fewRows = 32;
 const mostPartialBytes = 32 * 2 ** 20;
 
 /** The largest divisor of `value` that is at most `most`. */
@@ -80,7 +82,7 @@ export function splitPlan(sizes: AttentionSizes, { block, spanBlocks, queries }:
     return window === undefined ? all : Math.min(all, Math.floor((window + rows - 2) / keys) + 2);
   };
   const rowBytes = (blocks: number) => partialsOf(blocks) * heads * (valueDim + 2) * 4;
-  const partialBlocks = rows <= 8 && rows * rowBytes(1) <= mostPartialBytes ? 1 : spanBlocks;
+  const partialBlocks = rows <= fewRows && rows * rowBytes(1) <= mostPartialBytes ? 1 : spanBlocks;
   const fitting = Math.max(1, Math.floor(mostPartialBytes / rowBytes(partialBlocks)));
   const passRows = Math.min(rows, Math.max(groupRows, Math.floor(fitting / groupRows) * groupRows));
   return {

@@ -1,6 +1,6 @@
 import type { Binding } from '../../kernel/define-kernel.ts';
 import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
-import type { ElementAccess } from './elements.ts';
+import { elementAccess } from './elements.ts';
 import type { ScoreOptions } from './score.wgsl.ts';
 import { scoreWgsl } from './score.wgsl.ts';
 
@@ -22,10 +22,40 @@ export interface FlashConstants {
 
 /** What the kernel reads. */
 export interface FlashParts {
-  /** Access to one element of a head of the cache. */
-  readonly element: Pick<ElementAccess, 'binding'> & { readonly load: (name: string, index: string) => string };
+  /** Access to four elements of a query, of a key and of a value head. */
+  readonly query: QuadAccess;
+  readonly key: QuadAccess;
+  readonly value: QuadAccess;
   readonly begins: boolean;
   readonly sinks: boolean;
+}
+
+/** Four consecutive elements of rows that a binding holds. */
+export interface QuadAccess {
+  /** Element type of the binding. */
+  readonly binding: string;
+  /** WGSL of a function `name(row, i) -> vec4<f32>`: elements from `i`, a multiple of 4, of row `row`; zeros past the end. */
+  readonly wgsl: (name: string, from_: string) => string;
+}
+
+/** Access to rows of `dim` elements of f32 or packed f16. */
+export function quadAccess(dim: number, packed: boolean): QuadAccess {
+  const access = elementAccess(dim, { packed });
+  if (access.width === 4) {
+    return {
+      binding: access.binding,
+      wgsl: (name, from_) => `fn ${name}(row: u32, i: u32) -> vec4<f32> {
+  if (i >= ${dim}u) { return vec4<f32>(0.0); }
+  return ${access.load(from_, `row * ${dim / 4}u + i / 4u`)};
+}`,
+    };
+  }
+  const one = packed ? (at: string, from_: string) => `unpack2x16float(${from_}[(${at}) >> 1u])[(${at}) & 1u]` : (at: string, from_: string) => `${from_}[${at}]`;
+  const element = (k: number, from_: string) => `select(0.0, ${one(`row * ${dim}u + min(i + ${k}u, ${dim - 1}u)`, from_)}, i + ${k}u < ${dim}u)`;
+  return {
+    binding: packed ? 'u32' : 'f32',
+    wgsl: (name, from_) => `fn ${name}(row: u32, i: u32) -> vec4<f32> { return ${vec4((k) => element(k, from_))}; }`,
+  };
 }
 
 const uniforms = { rows: 'u32', capacity: 'u32', sinkBegin: 'u32' } as const;
@@ -37,9 +67,9 @@ const uniforms = { rows: 'u32', capacity: 'u32', sinkBegin: 'u32' } as const;
  */
 export function flashKernel(parts: FlashParts) {
   const bindings: Record<string, Binding> = {
-    q: read('f32'),
-    keys: read(parts.element.binding),
-    values: read(parts.element.binding),
+    q: read(parts.query.binding),
+    keys: read(parts.key.binding),
+    values: read(parts.value.binding),
     depths: read('u32'),
     count: read('u32'),
     ...(parts.begins ? { begins: read('u32') } : {}),
@@ -47,43 +77,43 @@ export function flashKernel(parts: FlashParts) {
     y: write('f32'),
   };
   return defineKernel({
-    name: `attention-flash${parts.begins ? '-begins' : ''}${parts.sinks ? '-sinks' : ''}-${parts.element.binding}`,
+    name: `attention-flash${parts.begins ? '-begins' : ''}${parts.sinks ? '-sinks' : ''}-${parts.key.binding}-${parts.value.binding}`,
     bindings,
     uniforms,
     wgsl: (c: FlashConstants) => flashWgsl(c, parts),
   });
 }
 
-/** One element of an f32 cache, or of a packed one. */
-export const flashElements = {
-  f32: { binding: 'f32', load: (name: string, index: string) => `${name}[${index}]` },
-  packed: { binding: 'u32', load: (name: string, index: string) => `unpack2x16float(${name}[(${index}) >> 1u])[(${index}) & 1u]` },
-} as const;
-
 const four = [0, 1, 2, 3] as const;
 const axes = ['x', 'y', 'z', 'w'] as const;
 const each = (items: readonly number[], text: (i: number) => string) => items.map(text).join('\n');
 const vec4 = (text: (i: number) => string) => `vec4<f32>(${four.map(text).join(', ')})`;
 
-function flashWgsl(c: FlashConstants, { element, begins, sinks }: FlashParts): string {
+function flashWgsl(c: FlashConstants, { query, key, value, begins, sinks }: FlashParts): string {
   const { heads, kvHeads, keyDim, valueDim, groupHeads, groupRows } = c;
   const { queries: tileQueries, keys: tileKeys, lanes, slice } = flashTile;
   const queries = groupHeads * groupRows;
   const chunks = heads / kvHeads / groupHeads;
   const valueQuads = Math.ceil(valueDim / 4);
   const columns = Array.from({ length: Math.ceil(valueQuads / 16) }, (_, i) => i);
-  const tileQuads = (tileKeys / 4) * slice;
-  // Values of this many keys fit where the slice of keys lay: a power of two, so that whole steps make a tile.
-  const valueKeys = Math.min(tileKeys, Math.max(4, 2 ** Math.floor(Math.log2(tileQuads / valueQuads))));
+  const sliceQuads = slice / 4;
+  // One quad more than it holds, so that rows next to each other begin in different banks.
+  const stride = sliceQuads + 1;
+  const tileQuads = Math.max(tileKeys * stride, 4 * valueQuads);
+  // Values of this many steps of four keys fit where the slice of keys lay: a power of two, so that whole loads make a tile.
+  const steps = Math.min(16, 2 ** Math.floor(Math.log2(tileQuads / valueQuads / 4)));
   const window = c.window === undefined ? '0u' : `last - min(last, ${c.window}u)`;
-  const inHead = (i: number, text: string) => ((i + 1) * 16 <= valueQuads ? text : `if (lane % 16u + ${i * 16}u < ${valueQuads}u) { ${text} }`);
+  const inHead = (i: number, text: string) => ((i + 1) * 16 <= valueQuads ? text : `if (column + ${i * 16}u < ${valueQuads}u) { ${text} }`);
   return /* wgsl */ `
 const lowest = -3.0e38;
-var<workgroup> queryTile: array<vec4<f32>, ${(tileQueries / 4) * slice}>;
-var<workgroup> tile: array<vec4<f32>, ${Math.max(tileQuads, 4 * valueQuads)}>;
+var<workgroup> queryTile: array<vec4<f32>, ${tileQueries * stride}>;
+var<workgroup> tile: array<vec4<f32>, ${tileQuads}>;
 var<workgroup> scores: array<vec4<f32>, ${(tileQueries * tileKeys) / 4}>;
 var<workgroup> extent: vec2<u32>;
 ${scoreWgsl(c.score)}
+${query.wgsl('queryQuad', 'q')}
+${key.wgsl('keyQuad', 'keys')}
+${value.wgsl('valueQuad', 'values')}
 struct Query { row: u32, head: u32, first: u32, last: u32 }
 fn queryOf(index: u32, rowBase: u32, headBase: u32) -> Query {
   let row = rowBase + index / ${groupHeads}u;
@@ -96,25 +126,20 @@ fn queryOf(index: u32, rowBase: u32, headBase: u32) -> Query {
   }
   return Query(row, headBase + index % ${groupHeads}u, first, last);
 }
-fn keyElement(position: u32, kvHead: u32, i: u32) -> f32 {
-  let at = (min(position, u.capacity - 1u) * ${kvHeads}u + kvHead) * ${keyDim}u + min(i, ${keyDim - 1}u);
-  return ${element.load('keys', 'at')};
+fn isSeen(positions: vec4<u32>, query: Query) -> vec4<bool> {
+  return (positions >= vec4<u32>(query.first)) & (positions < vec4<u32>(query.last));
 }
-fn valueElement(position: u32, kvHead: u32, i: u32) -> f32 {
-  let at = (min(position, u.capacity - 1u) * ${kvHeads}u + kvHead) * ${valueDim}u + min(i, ${valueDim - 1}u);
-  return ${element.load('values', 'at')};
-}
-fn queryElement(query: Query, i: u32) -> f32 {
-  if (query.last == 0u || i >= ${keyDim}u) { return 0.0; }
-  return q[(query.row * ${heads}u + query.head) * ${keyDim}u + i];
-}
+fn total(parts: vec4<f32>) -> f32 { return (parts.x + parts.y) + (parts.z + parts.w); }
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let rowBase = workgroup.x * ${groupRows}u;
   let kvHead = workgroup.y / ${chunks}u;
   let headBase = kvHead * ${heads / kvHeads}u + (workgroup.y % ${chunks}u) * ${groupHeads}u;
   let block = lane / 16u;
+  let column = lane % 16u;
 ${each(four, (r) => `  let query${r} = queryOf(block * 4u + ${r}u, rowBase, headBase);`)}
+  let loaded = queryOf(lane / ${sliceQuads}u, rowBase, headBase);
+  let loadedBegin = loaded.row * ${heads}u + loaded.head;
   if (lane == 0u) {
     var first = 0xffffffffu;
     var last = 0u;
@@ -126,56 +151,51 @@ ${each(four, (r) => `  let query${r} = queryOf(block * 4u + ${r}u, rowBase, head
   }
   let bounds = workgroupUniformLoad(&extent);
 ${each(four, (r) => `  var top${r} = lowest;
-  var total${r} = vec4<f32>(0.0);
+  var sum${r} = vec4<f32>(0.0);
 ${each(columns, (i) => `  var o${r}_${i} = vec4<f32>(0.0);`)}`)}
   for (var begin = bounds.x / ${tileKeys}u * ${tileKeys}u; begin < bounds.y; begin += ${tileKeys}u) {
-${each(four, (r) => `    var s${r} = vec4<f32>(0.0);`)}
+${each(four, (r) => each(four, (k) => `    var s${r}${k} = vec4<f32>(0.0);`))}
     for (var e = 0u; e < ${keyDim}u; e += ${slice}u) {
-      let own = e + lane % ${slice}u;
-      for (var i = lane / ${slice}u; i < ${tileKeys / 4}u; i += ${lanes / slice}u) {
-        let position = begin + i * 4u;
-        tile[(lane % ${slice}u) * ${tileKeys / 4}u + i] = ${vec4((k) => `keyElement(position + ${k}u, kvHead, own)`)};
+      let own = e + (lane % ${sliceQuads}u) * 4u;
+      for (var i = lane / ${sliceQuads}u; i < ${tileKeys}u; i += ${lanes / sliceQuads}u) {
+        tile[i * ${stride}u + lane % ${sliceQuads}u] = keyQuad(min(begin + i, bounds.y - 1u) * ${kvHeads}u + kvHead, own);
       }
-      queryTile[(lane % ${slice}u) * ${tileQueries / 4}u + lane / ${slice}u] = ${vec4((r) => `queryElement(query${r}, own)`)};
+      var part = vec4<f32>(0.0);
+      if (loaded.last > 0u) { part = queryQuad(loadedBegin, own); }
+      queryTile[lane / ${sliceQuads}u * ${stride}u + lane % ${sliceQuads}u] = part;
       workgroupBarrier();
-      for (var i = 0u; i < ${slice}u; i += 1u) {
-        let a = queryTile[i * ${tileQueries / 4}u + block];
-        let b = tile[i * ${tileKeys / 4}u + lane % 16u];
-${each(four, (r) => `        s${r} = fma(vec4<f32>(a.${axes[r]}), b, s${r});`)}
+      for (var i = 0u; i < ${sliceQuads}u; i += 1u) {
+${each(four, (r) => `        let a${r} = queryTile[(block * 4u + ${r}u) * ${stride}u + i];`)}
+${each(four, (k) => `        let b${k} = tile[(column + ${16 * k}u) * ${stride}u + i];`)}
+${each(four, (r) => each(four, (k) => `        s${r}${k} = fma(a${r}, b${k}, s${r}${k});`))}
       }
       workgroupBarrier();
     }
-    let positions = vec4<u32>(begin + (lane % 16u) * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-${each(four, (r) => `    {
-      let seen = (positions >= vec4<u32>(query${r}.first)) & (positions < vec4<u32>(query${r}.last));
-      scores[(block * 4u + ${r}u) * ${tileKeys / 4}u + lane % 16u] = select(vec4<f32>(lowest), ${vec4((k) => `score(s${r}.${axes[k]})`)}, seen);
-    }`)}
+    let positions = vec4<u32>(begin + column) + vec4<u32>(0u, 16u, 32u, 48u);
+${each(four, (r) => `    let own${r} = select(vec4<f32>(lowest), ${vec4((k) => `score(total(s${r}${k}))`)}, isSeen(positions, query${r}));
+    scores[(block * 4u + ${r}u) * 16u + column] = own${r};`)}
     workgroupBarrier();
-${each(four, (r) => `    var peaks${r} = vec4<f32>(top${r});
-    for (var i = 0u; i < ${tileKeys / 4}u; i += 1u) { peaks${r} = max(peaks${r}, scores[(block * 4u + ${r}u) * ${tileKeys / 4}u + i]); }
-    let peak${r} = max(max(peaks${r}.x, peaks${r}.y), max(peaks${r}.z, peaks${r}.w));
+${each(four, (r) => `    var highest${r} = vec4<f32>(top${r});
+    for (var i = 0u; i < 16u; i += 1u) { highest${r} = max(highest${r}, scores[(block * 4u + ${r}u) * 16u + i]); }
+    let peak${r} = max(max(highest${r}.x, highest${r}.y), max(highest${r}.z, highest${r}.w));
     let kept${r} = exp(top${r} - peak${r});
     top${r} = peak${r};
-    total${r} *= kept${r};
-${each(columns, (i) => `    o${r}_${i} *= kept${r};`)}
-    let own${r} = scores[(block * 4u + ${r}u) * ${tileKeys / 4}u + lane % 16u];
-    let weight${r} = select(vec4<f32>(0.0), exp(own${r} - peak${r}), own${r} > vec4<f32>(-1.0e38));`)}
+    sum${r} *= kept${r};
+${each(columns, (i) => `    o${r}_${i} *= kept${r};`)}`)}
     workgroupBarrier();
-${each(four, (r) => `    scores[(block * 4u + ${r}u) * ${tileKeys / 4}u + lane % 16u] = weight${r};`)}
-    for (var k = 0u; k < ${tileKeys}u; k += ${valueKeys}u) {
-      for (var i = lane; i < ${valueKeys * valueQuads}u; i += ${lanes}u) {
-        let position = begin + k + i / ${valueQuads}u;
-        let column = (i % ${valueQuads}u) * 4u;
-        var part = vec4<f32>(0.0);
-        if (position < bounds.y) { part = ${vec4((j) => `valueElement(position, kvHead, column + ${j}u)`)}; }
-        tile[i] = part;
+${each(four, (r) => `    scores[(block * 4u + ${r}u) * 16u + column] = select(vec4<f32>(0.0), exp(own${r} - peak${r}), own${r} > vec4<f32>(-1.0e38));`)}
+    for (var step = 0u; step < 16u; step += ${steps}u) {
+      for (var i = lane; i < ${4 * steps * valueQuads}u; i += ${lanes}u) {
+        let key = i / ${valueQuads}u;
+        let position = begin + step + key / 4u + (key % 4u) * 16u;
+        tile[i] = valueQuad(min(position, bounds.y - 1u) * ${kvHeads}u + kvHead, (i % ${valueQuads}u) * 4u);
       }
       workgroupBarrier();
-      for (var i = 0u; i < ${valueKeys}u; i += 4u) {
-${each(four, (r) => `        let w${r} = scores[(block * 4u + ${r}u) * ${tileKeys / 4}u + (k + i) / 4u];
-        total${r} += w${r};`)}
-${each(columns, (j) => inHead(j, each(four, (n) => `        { let v = tile[(i + ${n}u) * ${valueQuads}u + lane % 16u + ${j * 16}u];
-${each(four, (r) => `          o${r}_${j} = fma(vec4<f32>(w${r}.${axes[n]}), v, o${r}_${j});`)} }`)))}
+      for (var i = 0u; i < ${steps}u; i += 1u) {
+${each(four, (r) => `        let w${r} = scores[(block * 4u + ${r}u) * 16u + step + i];
+        sum${r} += w${r};`)}
+${each(columns, (j) => inHead(j, each(four, (n) => `        let v${j}${n} = tile[(i * 4u + ${n}u) * ${valueQuads}u + column + ${j * 16}u];
+${each(four, (r) => `        o${r}_${j} = fma(vec4<f32>(w${r}.${axes[n]}), v${j}${n}, o${r}_${j});`)}`)))}
       }
       workgroupBarrier();
     }
@@ -183,14 +203,14 @@ ${each(four, (r) => `          o${r}_${j} = fma(vec4<f32>(w${r}.${axes[n]}), v, 
 ${each(four, (r) => `  if (block * 4u + ${r}u < ${queries}u && query${r}.row < u.rows) {
     var factor = 0.0;
     if (query${r}.last > 0u) {
-      let total = (total${r}.x + total${r}.y) + (total${r}.z + total${r}.w);
+      let divisor = total(sum${r});
 ${sinks ? `      let sink = sinks[u.sinkBegin + query${r}.head];
       let peak = max(top${r}, sink);
       let kept = exp(top${r} - peak);
-      factor = kept / fma(total, kept, exp(sink - peak));` : '      factor = 1.0 / total;'}
+      factor = kept / fma(divisor, kept, exp(sink - peak));` : '      factor = 1.0 / divisor;'}
     }
-    let at = (query${r}.row * ${heads}u + query${r}.head) * ${valueDim}u + (lane % 16u) * 4u;
-${each(columns, (i) => each(four, (k) => `    if ((lane % 16u) * 4u + ${i * 64 + k}u < ${valueDim}u) { y[at + ${i * 64 + k}u] = o${r}_${i}.${axes[k]} * factor; }`))}
+    let at = (query${r}.row * ${heads}u + query${r}.head) * ${valueDim}u + column * 4u;
+${each(columns, (i) => each(four, (k) => `    if (column * 4u + ${i * 64 + k}u < ${valueDim}u) { y[at + ${i * 64 + k}u] = o${r}_${i}.${axes[k]} * factor; }`))}
   }`)}
 }`;
 }

@@ -1,7 +1,7 @@
 import type { Lowering } from '../../compile/lowering.ts';
 import type { GraphNode } from '../../graph/graph.ts';
 import { largestDivisor } from './family.ts';
-import { flashElements, flashKernel, flashTile } from './flash.wgsl.ts';
+import { flashKernel, flashTile, quadAccess } from './flash.wgsl.ts';
 import type { AttentionAttributes } from './operands.ts';
 import { attentionOperands, attentionSizes } from './operands.ts';
 
@@ -14,7 +14,9 @@ export function lowerFlash(lowering: Lowering, node: GraphNode<AttentionAttribut
   const groupRows = Math.floor(flashTile.queries / groupHeads);
   const sinkPart = sinks && lowering.weight(sinks)[0]!;
   const kernel = flashKernel({
-    element: packed ? flashElements.packed : flashElements.f32,
+    query: quadAccess(keyDim, false),
+    key: quadAccess(keyDim, packed),
+    value: quadAccess(valueDim, packed),
     begins: begins !== undefined,
     sinks: sinks !== undefined,
   });
