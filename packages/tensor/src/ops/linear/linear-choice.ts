@@ -6,8 +6,9 @@ import type { AdapterKind, Device } from '../../device/device.ts';
 import type { WeightFormat } from '../../graph/weight.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
 import type { LinearSlots } from './linear-slots.ts';
-import { matricesOf } from './linear-slots.ts';
+import { matricesOf, sumsSquares } from './linear-slots.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
+import { matmulWorkgroups } from './matmul.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
 import { matvecMemoryBytes } from './matvec.wgsl.ts';
 
@@ -37,13 +38,32 @@ export function matvecLanes(kind: AdapterKind, format: WeightFormat, width: numb
 /** Workgroup memory that every device has, in bytes. */
 const portableMemoryBytes = 16_384;
 
+/** Lane groups that keep a large GPU busy; below, lanes carry less so that there are more groups. */
+const busyGroups = 1024;
+
+/** R and C for several rows of `x`, the most that a lane carries first. */
+const carried = [[4, 8], [4, 4], [2, 4], [2, 2], [1, 2], [1, 1]] as const;
+
+/** One or two rows: memory's latency rules, so a lane has about four loads of the weight under way, of one row or of several. */
+function fewRows(slots: LinearSlots): { outputs: number; ahead: number } {
+  if (slots.outputs >= 65_536) return { outputs: 8 / slots.rows, ahead: 1 };
+  if (slots.outputs >= 8192) return { outputs: 4 / matricesOf(slots), ahead: matricesOf(slots) === 2 ? 2 : 1 };
+  // What is done to `x` on the way is shared by the rows of the weight that a lane carries.
+  const outputs = sumsSquares(slots) ? 2 / matricesOf(slots) : 1;
+  return { outputs, ahead: outputs * matricesOf(slots) === 2 ? 2 : 4 };
+}
+
 function hardwareCut(slots: LinearSlots, lanes: number, subgroups: boolean): MatvecCut {
-  const units = weightReader(slots.format, slots.width).units;
-  const rows = slots.rows >= 8 ? 8 : slots.rows > 2 ? 4 : slots.rows;
-  const budget = rows >= 4 ? 4 : 2;
-  const outputs = Math.max(1, (slots.outputs < 2048 ? 1 : budget) / matricesOf(slots));
-  const ahead = slots.rows === 1 && units % (lanes * 2) === 0 ? 2 : 1;
-  const cut = { lanes, outputs, rows, workgroup: 128, ahead, subgroups };
+  const perLane = weightReader(slots.format, slots.width).units / lanes;
+  const divides = (wanted: number) => [wanted, wanted / 2, 1].find((ahead) => perLane % ahead === 0) ?? 1;
+  if (slots.rows <= 2) {
+    const { outputs, ahead } = fewRows(slots);
+    return { lanes, outputs, rows: slots.rows, workgroup: 128, ahead: divides(ahead), subgroups };
+  }
+  const groups = ([outputs, rows]: readonly [number, number]) => (slots.outputs / outputs) * Math.ceil(slots.rows / rows);
+  const [most, rows] = carried.filter(([, count]) => count <= Math.max(4, slots.rows)).find((pair) => groups(pair) >= busyGroups) ?? [1, 1];
+  const outputs = Math.max(1, most / matricesOf(slots));
+  const cut = { lanes, outputs, rows, workgroup: 128, ahead: outputs * rows <= 8 ? divides(2) : 1, subgroups };
   const fits = subgroups || matvecMemoryBytes({ slots, cut }) <= portableMemoryBytes;
   return fits ? cut : { ...cut, workgroup: 64 };
 }
@@ -59,12 +79,16 @@ export function matvecCut({ kind, subgroupLanes }: LinearDeviceKind, slots: Line
   return kind === 'software' ? softwareCut(slots, lanes) : hardwareCut(slots, lanes, lanes <= subgroupLanes);
 }
 
+/** Workgroups below which tiles are made smaller, so that more of the device has work. */
+const busyTiles = 128;
+
 /** How the prefill kernel cuts these slots; undefined where the decode kernel serves better. */
 export function matmulCut({ kind }: LinearDeviceKind, slots: LinearSlots): MatmulCut | undefined {
   if (kind === 'software' || slots.rows <= decodeRows) return undefined;
-  const large = slots.rows > 64 && slots.outputs >= 4096;
-  const outputs = 4 / matricesOf(slots);
-  return { rows: large ? 8 : 4, outputs, depth: 16 };
+  const matrices = matricesOf(slots);
+  const cuts = [[8, 4, 16], [4, 4, 16], [4, 2, 16], [2, 2, 32]] as const;
+  const tried = cuts.map(([rows, outputs, depth]): MatmulCut => ({ rows, outputs: Math.max(1, outputs / matrices), depth }));
+  return tried.find((cut) => matmulWorkgroups(slots, cut) >= busyTiles) ?? tried.at(-1)!;
 }
 
 /**
@@ -72,7 +96,7 @@ export function matmulCut({ kind }: LinearDeviceKind, slots: LinearSlots): Matmu
  * dispatch, and costs as much arithmetic as one row of the weight for each row of `x`.
  */
 export function preparesNorm(kind: AdapterKind, rows: number): boolean {
-  return rows >= { software: 2, hardware: 8 }[kind];
+  return rows >= { software: 2, hardware: 4 }[kind];
 }
 
 /** How kernels are chosen; the table unless a test or a benchmark says otherwise. */

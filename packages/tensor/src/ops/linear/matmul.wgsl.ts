@@ -43,36 +43,64 @@ export function matmulMemoryBytes({ slots, cut }: MatmulConstants): number {
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
-/** Stores a slice: `count` rows, each `units` units; neighbouring lanes take neighbouring units of a row. */
-function stage(name: string, { count, units, body }: { count: number; units: number; body: string }): string {
-  return /* wgsl */ `
-    for (var item = local; item < ${count * units}u; item += ${lanes}u) {
-      let ${name} = item / ${units}u;
-      let place = item % ${units}u;
-      let unit = slice + place;
-      ${body}
-    }`;
+/**
+ * Moves a slice through registers: `fetch` loads a lane's units of it, `store` puts them into workgroup memory, so that the next slice
+ * is on its way while this one is multiplied. Neighbouring lanes take neighbouring units of a row.
+ */
+interface Stage {
+  readonly declare: string;
+  readonly fetch: string;
+  readonly store: string;
+}
+
+function stage(count: number, units: number, parts: (at: { i: number; row: string; place: string }) => Stage): Stage {
+  const total = count * units;
+  const staged = range(Math.ceil(total / lanes)).map((i) => {
+    const item = `min(local + ${i * lanes}u, ${total - 1}u)`;
+    const { declare, fetch, store } = parts({ i, row: `(${item} / ${units}u)`, place: `(${item} % ${units}u)` });
+    const whole = (i + 1) * lanes <= total;
+    return { declare, fetch, store: whole ? store : `if (local + ${i * lanes}u < ${total}u) { ${store} }` };
+  });
+  const joined = (part: keyof Stage) => staged.map((item) => item[part]).join('\n    ');
+  return { declare: joined('declare'), fetch: joined('fetch'), store: joined('store') };
+}
+
+function stages({ slots, cut }: MatmulConstants): readonly [x: Stage, weight: Stage] {
+  const reader = weightReader(slots.format, slots.width);
+  const [quads, matrices] = [range(reader.quads), matricesOf(slots)];
+  const units = cut.depth / 4 / reader.quads;
+  const width = side * cut.outputs;
+  const x = stage(side * cut.rows, units, ({ i, row, place }) => ({
+    declare: quads.map((q) => `var x${i}_${q} = vec4<f32>(0.0);`).join(' '),
+    fetch: quads.map((q) => `x${i}_${q} = xQuad(min(firstRow + ${row}, u.rows - 1u), ${reader.position(`(slice + ${place})`, q)});`).join(' '),
+    store: quads.map((q) => `xs[(${place} * ${reader.quads}u + ${q}u) * ${pitch(cut.rows)}u + ${row}] = x${i}_${q};`).join(' '),
+  }));
+  const weight = stage(width * matrices, units, ({ i, row, place }) => ({
+    declare: `var bits${i}: ${reader.bitsType}; ${reader.scaled ? `var scale${i}: f32;` : ''}`,
+    fetch: `{
+      let source = min(firstOutput + ${row} % ${width}u, ${slots.outputs - 1}u) + ${row} / ${width}u * ${slots.outputs}u + ${slots.rowOffset}u;
+      let unit = min(slice + ${place}, ${reader.units - 1}u);
+      bits${i} = weightBits(source, unit); ${reader.scaled ? `scale${i} = weightScale(source, unit);` : ''}
+    }`,
+    store: quads
+      .map((q) => `ws[(${place} * ${reader.quads}u + ${q}u) * ${pitch(cut.outputs * matrices)}u + ${row}] = weightQuad${q}(bits${i})${reader.scaled ? ` * scale${i}` : ''};`)
+      .join(' '),
+  }));
+  return [x, weight];
 }
 
 function body({ slots, cut }: MatmulConstants): string {
   const reader = weightReader(slots.format, slots.width);
   const units = cut.depth / 4 / reader.quads;
-  const [quads, rows, outputs, matrices] = [range(reader.quads), range(cut.rows), range(cut.outputs), range(matricesOf(slots))];
+  const [rows, outputs, matrices] = [range(cut.rows), range(cut.outputs), range(matricesOf(slots))];
   const outputTiles = Math.ceil(slots.outputs / (side * cut.outputs));
   const [xPitch, wPitch] = [pitch(cut.rows), pitch(cut.outputs * matrices.length)];
-  const scale = reader.scaled ? ' * weightScale(source, unit)' : '';
-  const loadX = quads
-    .map((q) => `xs[(place * ${reader.quads}u + ${q}u) * ${xPitch}u + m] = xQuad(min(firstRow + m, u.rows - 1u), ${reader.position('unit', q)});`)
-    .join('\n      ');
-  const loadW = `let matrix = n / ${side * cut.outputs}u;
-      let source = min(firstOutput + n % ${side * cut.outputs}u, ${slots.outputs - 1}u) + matrix * ${slots.outputs}u + ${slots.rowOffset}u;
-      let bits = weightBits(source, min(unit, ${reader.units - 1}u));
-      ${quads.map((q) => `ws[(place * ${reader.quads}u + ${q}u) * ${wPitch}u + n] = weightQuad${q}(bits)${scale};`).join('\n      ')}`;
+  const [x, weight] = stages({ slots, cut });
   const sums = matrices.flatMap((i) => outputs.flatMap((n) => rows.map((m) => `sum${i}_${n}_${m}`)));
   const multiply = matrices.flatMap((i) =>
     outputs.flatMap((n) => [
       `let w${i}_${n} = ws[quad * ${wPitch}u + across + ${(i * cut.outputs + n) * side}u];`,
-      ...rows.flatMap((m) => [...'xyzw'].map((c) => `sum${i}_${n}_${m} = fma(w${i}_${n}.${c}, x${m}.${c}, sum${i}_${n}_${m});`)),
+      ...rows.flatMap((m) => [...'xyzw'].map((c) => `sum${i}_${n}_${m} = fma(w${i}_${n}.${c}, row${m}.${c}, sum${i}_${n}_${m});`)),
     ]),
   );
   const store = outputs.flatMap((n) =>
@@ -92,13 +120,25 @@ function body({ slots, cut }: MatmulConstants): string {
   let across = local % ${side}u;
   let down = local / ${side}u;
   ${sums.map((name) => `var ${name} = 0.0;`).join(' ')}
-  for (var slice = 0u; slice < ${reader.units}u; slice += ${units}u) {
+  ${x.declare}
+  ${weight.declare}
+  var slice = 0u;
+  {
+    ${x.fetch}
+    ${weight.fetch}
+  }
+  while (slice < ${reader.units}u) {
     workgroupBarrier();
-    ${stage('m', { count: side * cut.rows, units, body: loadX })}
-    ${stage('n', { count: side * cut.outputs * matrices.length, units, body: loadW })}
+    ${x.store}
+    ${weight.store}
     workgroupBarrier();
+    slice += ${units}u;
+    if (slice < ${reader.units}u) {
+    ${x.fetch}
+    ${weight.fetch}
+    }
     for (var quad = 0u; quad < ${cut.depth / 4}u; quad++) {
-      ${rows.map((m) => `let x${m} = xs[quad * ${xPitch}u + down + ${m * side}u];`).join('\n      ')}
+      ${rows.map((m) => `let row${m} = xs[quad * ${xPitch}u + down + ${m * side}u];`).join('\n      ')}
       ${multiply.join('\n      ')}
     }
   }

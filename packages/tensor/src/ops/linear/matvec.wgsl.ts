@@ -70,6 +70,10 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
       for (const m of rows) lines.push(`var ${sumName(matrix, r, m)} = 0.0;`);
     }
   }
+  // Where all lanes move on by whole periods, positions are counted up rather than worked out again.
+  const counted = cut.lanes % reader.period === 0;
+  const perLanes = cut.lanes * reader.quads * 4;
+  if (counted) lines.push(`var k = ${reader.position('lane', 0)};`);
   lines.push(`for (var first = lane; first < ${reader.units}u; first += ${cut.lanes * aheads.length}u) {`);
   for (const a of aheads) {
     lines.push(`  let unit${a} = first + ${a * cut.lanes}u;`);
@@ -83,7 +87,8 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
   for (const a of aheads) {
     lines.push('  {');
     for (const q of quads) {
-      lines.push(`    let k${q} = ${reader.position(`unit${a}`, q)};`);
+      const place = counted ? `k + ${a * perLanes + q * reader.quadDistance}u` : reader.position(`unit${a}`, q);
+      lines.push(`    let k${q} = ${place};`);
       if (normed) lines.push(`    let gain${q} = ${gainQuadWgsl(slots.norm!, `k${q}`)};`);
       for (const m of rows) {
         if (!normed) {
@@ -109,6 +114,7 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
     }
     lines.push('  }');
   }
+  if (counted) lines.push(`  k += ${perLanes * aheads.length}u;`);
   lines.push('}');
   return lines.join('\n  ');
 }
