@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import type { DrafterChoice } from '../model/drafter-choice.ts';
 import type { GenerationResult } from '../model/generation.ts';
 import type { LoadedModel } from '../model/loaded-model.ts';
-import { colouredPiece, colourLegend, colours } from '../terminal/colours.ts';
+import { colouredPiece, colourLegend, colours, showsColours } from '../terminal/colours.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { printable } from '../terminal/printable.ts';
 import { table } from '../terminal/table.ts';
@@ -76,10 +76,10 @@ async function tell(
   });
   if (!flags.json) {
     await line(colours.bold(titles[drafter]));
-    if (drafter !== 'none') await line(colourLegend());
+    if (drafter !== 'none' && showsColours) await line(colourLegend());
     await writeOut(printable(flags.prompt));
     for await (const piece of generation) {
-      await writeOut(drafter === 'none' ? printable(piece.text) : colouredPiece(piece, { rejected: true }));
+      await writeOut(drafter === 'none' ? printable(piece.text) : colouredPiece(piece));
     }
     await line('\n');
   }

@@ -53,7 +53,7 @@ async function stream(generation: Generation, prompt: string, coloured: boolean)
     for await (const piece of generation) {
       if (!begun) await writeOut(printable(prompt));
       begun = true;
-      await writeOut(coloured ? colouredPiece(piece, { rejected: true }) : printable(piece.text));
+      await writeOut(coloured ? colouredPiece(piece) : printable(piece.text));
     }
   } finally {
     if (begun) await line();

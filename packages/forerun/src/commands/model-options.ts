@@ -98,10 +98,16 @@ export function withSamplingOptions(command: Command): Command {
 
 /** Loads the model that the flags name, the shipped pair without, with a progress bar; says so where no GPU computes. */
 export async function loadByFlags(flags: ModelFlags, signal: AbortSignal): Promise<LoadedModel> {
+  const model = await loadWithBar(flags, signal);
+  if (model.adapter.kind === 'software') process.stderr.write(`Computing on ${adapterText(model.adapter)}.\n`);
+  return model;
+}
+
+async function loadWithBar(flags: ModelFlags, signal: AbortSignal): Promise<LoadedModel> {
   using bar = new LoadProgressBar();
   const name = flags.model ?? 'stories';
   const draft = flags.draft === undefined ? shippedDraftOf(name) : sourceByName(flags.draft);
-  const model = await load(sourceByName(name), {
+  return await load(sourceByName(name), {
     draft,
     weights: flags.weights,
     cache: flags.cache,
@@ -112,8 +118,6 @@ export async function loadByFlags(flags: ModelFlags, signal: AbortSignal): Promi
     onProgress: bar.update,
     signal,
   });
-  if (model.adapter.kind === 'software') process.stderr.write(`Computing on ${adapterText(model.adapter)}.\n`);
-  return model;
 }
 
 /** Flags that were given, as options of `generate`; the others are left to the checkpoint. */

@@ -2,15 +2,21 @@ import pico from 'picocolors';
 import type { GenerationPiece } from '../model/generation.ts';
 import { printable } from './printable.ts';
 
-/** Colours where stdout shows them; `NO_COLOR` and `FORCE_COLOR` decide otherwise. */
-export const colours = pico.createColors(pico.isColorSupported);
+/** Whether stdout shows colours; `NO_COLOR` and `FORCE_COLOR` decide otherwise. */
+export const showsColours = pico.isColorSupported;
 
-/** Guesses that were accepted are green, tokens of the model itself blue, rejected guesses red and struck through. */
-export function colouredPiece(piece: GenerationPiece, options: { readonly rejected: boolean }): string {
+/** The colours, or nothing where they are not shown. */
+export const colours = pico.createColors(showsColours);
+
+/**
+ * Guesses that were accepted are green, tokens of the model itself blue, rejected guesses red and struck through. Without colours only
+ * the text is left.
+ */
+export function colouredPiece(piece: GenerationPiece): string {
+  if (!showsColours) return printable(piece.text);
   const kept = piece.tokens.map(({ text, origin }) =>
     coloured(text, origin === 'draft' ? colours.green : colours.blueBright),
   );
-  if (!options.rejected) return kept.join('');
   const refused = piece.rejected.map(({ text }) =>
     colours.red(colours.strikethrough(printable(text).replaceAll('\n', '\\n'))),
   );

@@ -29,7 +29,7 @@ export class LoadProgressBar {
   readonly update = (progress: ModelLoadProgress): void => {
     const bar = this.#bar;
     if (!bar) return;
-    const megabytes = (bytes: number) => Math.round(bytes / megabyte);
+    const megabytes = (bytes: number) => Math.round((10 * bytes) / megabyte) / 10;
     const about = {
       label: progress.part === 'draft' ? 'Loading draft model' : 'Loading model',
       file: printable(progress.files.current),
