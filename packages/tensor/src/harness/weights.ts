@@ -49,7 +49,10 @@ function packBlocks(weight: Weight, format: 'q8' | 'q4', random: RandomSource): 
   const words = rowWords(format, width);
   const values = new Float64Array(rows * width);
   const bytes = new Uint8Array(rows * words * 4);
-  const scales = Uint16Array.from({ length: rows * blocks }, () => (random.integer(4) + 8) << 10 | random.integer(1024));
+  const scales = Uint16Array.from(
+    { length: rows * blocks },
+    () => ((random.integer(4) + 8) << 10) | random.integer(1024),
+  );
   for (let row = 0; row < rows; row++) {
     for (let k = 0; k < blocks * quantBlock; k++) {
       const block = row * blocks + Math.floor(k / quantBlock);

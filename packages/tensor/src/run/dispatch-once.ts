@@ -20,8 +20,13 @@ export interface SingleDispatch {
  * Submits dispatches that are made once and not replayed, such as conversions of weights. Pipelines are cached, bind groups are not.
  * @returns when the device has done them: their uniforms are freed then.
  */
-export async function submitOnce(device: Device, dispatches: readonly SingleDispatch[]): Promise<{ done: Promise<void> }> {
-  const pipelines = await Promise.all(dispatches.map(({ kernel, constants }) => device.pipelines.get(kernel, constants)));
+export async function submitOnce(
+  device: Device,
+  dispatches: readonly SingleDispatch[],
+): Promise<{ done: Promise<void> }> {
+  const pipelines = await Promise.all(
+    dispatches.map(({ kernel, constants }) => device.pipelines.get(kernel, constants)),
+  );
   device.check();
   const encoder = device.gpu.createCommandEncoder();
   const pass = encoder.beginComputePass();

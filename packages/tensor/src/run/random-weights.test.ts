@@ -19,7 +19,10 @@ async function filled(format: WeightFormat, seed: number): Promise<Float32Array>
   const program = await compile(graph, { device, name: 'read back', weights: store });
   store.allocate();
   await fillRandom(store, { seed });
-  program.write('tokens', Uint32Array.from({ length: 64 }, (_, row) => row));
+  program.write(
+    'tokens',
+    Uint32Array.from({ length: 64 }, (_, row) => row),
+  );
   const commands = new Commands(device).run(program);
   const y = commands.read(program, 'y');
   commands.submit();

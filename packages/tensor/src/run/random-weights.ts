@@ -17,7 +17,11 @@ function fills(store: WeightStore, weight: Weight, { seed, scale }: { seed: numb
   const vector = weight.shape.length === 1;
   const quantised = format === 'q8' || format === 'q4';
   const blocks = Math.ceil(width / quantBlock);
-  const fill = (content: RandomContent, { buffer, begin, end }: { buffer: GPUBuffer; begin: number; end: number }, spread: number): SingleDispatch => ({
+  const fill = (
+    content: RandomContent,
+    { buffer, begin, end }: { buffer: GPUBuffer; begin: number; end: number },
+    spread: number,
+  ): SingleDispatch => ({
     kernel: randomWeightKernel(content) as unknown as AnyKernel,
     constants: { content },
     uniforms: { begin, count: end - begin, seed, centre: vector ? 1 : 0, spread },
@@ -45,7 +49,10 @@ function fills(store: WeightStore, weight: Weight, { seed, scale }: { seed: numb
  * @param options.scale - Default 1.
  * @throws ArgumentError if the store's memory is not allocated.
  */
-export async function fillRandom(store: WeightStore, options: { readonly seed: number; readonly scale?: number }): Promise<void> {
+export async function fillRandom(
+  store: WeightStore,
+  options: { readonly seed: number; readonly scale?: number },
+): Promise<void> {
   const { seed, scale = 1 } = options;
   if (!Number.isSafeInteger(seed) || seed < 0 || !Number.isFinite(scale)) {
     throw new ArgumentError(`fillRandom: expected a seed >= 0 and a finite scale, got ${seed} and ${scale}.`);

@@ -36,14 +36,21 @@ function stored(source: SourceDType, values: readonly number[]): { bytes: Uint8A
 }
 
 /** Reads a table's rows back through the embedding operation. */
-async function readBack(weight: Weight, store: WeightStore, fill: (upload: WeightUpload) => Promise<void>): Promise<Float32Array> {
+async function readBack(
+  weight: Weight,
+  store: WeightStore,
+  fill: (upload: WeightUpload) => Promise<void>,
+): Promise<Float32Array> {
   const graph = trace((traced) => traced.output('y', embedding(weight, traced.input('tokens', [weight.rows], 'u32'))));
   const program = await compile(graph, { device, name: 'read back', weights: store });
   store.allocate();
   const upload = new WeightUpload(store);
   await fill(upload);
   await upload.finish();
-  program.write('tokens', Uint32Array.from({ length: weight.rows }, (_, row) => row));
+  program.write(
+    'tokens',
+    Uint32Array.from({ length: weight.rows }, (_, row) => row),
+  );
   return device.scoped(() => {
     const commands = new Commands(device).run(program);
     const y = commands.read(program, 'y');
@@ -53,16 +60,27 @@ async function readBack(weight: Weight, store: WeightStore, fill: (upload: Weigh
 }
 
 function relativeSquares(out: ArrayLike<number>, values: readonly number[]): number {
-  return values.reduce((sum, value, i) => sum + (value - out[i]!) ** 2, 0) / values.reduce((sum, value) => sum + value * value, 0);
+  return (
+    values.reduce((sum, value, i) => sum + (value - out[i]!) ** 2, 0) /
+    values.reduce((sum, value) => sum + value * value, 0)
+  );
 }
 
 describe('WeightUpload', () => {
   for (const source of sources) {
     for (const format of formats) {
       it(`converts ${source} into ${format}, in pieces and over split tables`, async () => {
-        for (const [rows, width, bindingBytes] of [[5, 1, undefined], [7, 63, 600], [6, 100, undefined], [9, 96, 800]] as const) {
+        for (const [rows, width, bindingBytes] of [
+          [5, 1, undefined],
+          [7, 63, 600],
+          [6, 100, undefined],
+          [9, 96, 800],
+        ] as const) {
           const random = randomSource(rows);
-          const { bytes, exact } = stored(source, Array.from({ length: rows * width }, () => random.normal() * 0.05));
+          const { bytes, exact } = stored(
+            source,
+            Array.from({ length: rows * width }, () => random.normal() * 0.05),
+          );
           const weight = new Weight({ name: 'w', shape: [rows, width], format });
           const store = new WeightStore(device, bindingBytes === undefined ? {} : { bindingBytes });
           const elementBytes = source === 'F32' ? 4 : 2;
@@ -70,7 +88,12 @@ describe('WeightUpload', () => {
           const step = width % 32 === 0 ? 64 : width * 2;
           const out = await readBack(weight, store, async (upload) => {
             for (let begin = 0; begin < rows * width; begin += step) {
-              await upload.write(weight, source, begin, bytes.subarray(begin * elementBytes, (begin + step) * elementBytes));
+              await upload.write(
+                weight,
+                source,
+                begin,
+                bytes.subarray(begin * elementBytes, (begin + step) * elementBytes),
+              );
             }
           });
           const wanted = convertReference(format, exact, width);
@@ -88,7 +111,18 @@ describe('WeightUpload', () => {
   }
 
   it('keeps subnormals and rounds ties to even in f16', async () => {
-    const values = [2 ** -24, 3 * 2 ** -25, -(2 ** -25), 5 * 2 ** -26, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 65504, -65504, 0, 2 ** -14];
+    const values = [
+      2 ** -24,
+      3 * 2 ** -25,
+      -(2 ** -25),
+      5 * 2 ** -26,
+      1 + 2 ** -11,
+      1 + 3 * 2 ** -11,
+      65504,
+      -65504,
+      0,
+      2 ** -14,
+    ];
     const weight = new Weight({ name: 'w', shape: [2, 5], format: 'f16' });
     const store = new WeightStore(device);
     const out = await readBack(weight, store, (upload) => upload.write(weight, 'F32', 0, stored('F32', values).bytes));
@@ -109,7 +143,8 @@ describe('WeightUpload', () => {
       data[at] = value;
       return new Uint8Array(data.buffer);
     };
-    for (const [i, weight] of weights.entries()) await upload.write(weight, 'F32', 0, bytesOf(i * 17, [NaN, Infinity, -Infinity][i % 3]!));
+    for (const [i, weight] of weights.entries())
+      await upload.write(weight, 'F32', 0, bytesOf(i * 17, [NaN, Infinity, -Infinity][i % 3]!));
     await upload.write(large, 'F32', 0, bytesOf(3, 70000));
     await upload.write(partial, 'F32', 0, new Uint8Array(ones.buffer, 0, 256));
     await upload.write(good, 'F32', 0, new Uint8Array(ones.buffer));

@@ -20,10 +20,6 @@ export interface WeightReader {
   readonly bitsType: string;
   /** WGSL index along the row of the first value of a quad. */
   readonly position: (unit: string, quad: number) => string;
-  /** Units after which positions repeat, moved by `period * quads * 4` values. */
-  readonly period: number;
-  /** Values from the first quad of a unit to the second. */
-  readonly quadDistance: number;
   /**
    * `weightBits(row, unit)` loads a unit; `weightQuad0(bits)` and `weightQuad1(bits)` decode it; `weightScale(row, unit)` where
    * scaled. Values past the row's end may be anything finite.
@@ -41,16 +37,12 @@ const halfPair: Readonly<Record<'f16' | 'bf16', string>> = {
   bf16: 'vec2<f32>(bitcast<f32>(bits << 16u), bitcast<f32>(bits & 0xffff0000u))',
 };
 
-/** The half of a word of scales that is wanted is shifted down, which takes fewer instructions than a choice of two. */
 function scaleFunction(blocks: number, unitsPerBlock: number): string {
-  const index =
-    blocks % 2 === 0
-      ? `let word = row * ${blocks / 2}u + unit / ${2 * unitsPerBlock}u; let odd = (unit / ${unitsPerBlock}u) & 1u;`
-      : `let index = row * ${blocks}u + unit / ${unitsPerBlock}u; let word = index >> 1u; let odd = index & 1u;`;
   return /* wgsl */ `
 fn weightScale(row: u32, unit: u32) -> f32 {
-  ${index}
-  return unpack2x16float(scales[word] >> (odd << 4u)).x;
+  let index = row * ${blocks}u + unit / ${unitsPerBlock}u;
+  let pair = unpack2x16float(scales[index >> 1u]);
+  return select(pair.x, pair.y, (index & 1u) == 1u);
 }`;
 }
 
@@ -72,8 +64,6 @@ fn weightBits(row: u32, unit: u32) -> vec4<f32> {
     quads: 1,
     bitsType: 'vec4<f32>',
     position: (unit) => `${unit} * 4u`,
-    period: 1,
-    quadDistance: 0,
     functions: `${aligned ? whole : ragged}\nfn weightQuad0(bits: vec4<f32>) -> vec4<f32> { return bits; }`,
   };
 }
@@ -97,8 +87,6 @@ fn weightBits(row: u32, unit: u32) -> vec4<u32> {
     quads: 2,
     bitsType: 'vec4<u32>',
     position: (unit, quad) => `${unit} * 8u + ${quad * 4}u`,
-    period: 1,
-    quadDistance: 4,
     functions: `${aligned ? whole : ragged}${halves(halfPair[format])}`,
   };
 }
@@ -116,8 +104,6 @@ function eightBitReader(width: number): WeightReader {
     quads: 1,
     bitsType: 'u32',
     position: (unit) => `${unit} * 4u`,
-    period: 1,
-    quadDistance: 0,
     functions: /* wgsl */ `
 fn weightBits(row: u32, unit: u32) -> u32 { return codes[row * ${blocks * 8}u + unit]; }
 fn weightQuad0(bits: u32) -> vec4<f32> {
@@ -138,8 +124,6 @@ function fourBitReader(width: number): WeightReader {
     quads: 2,
     bitsType: 'u32',
     position: (unit, quad) => `(${unit} >> 2u) * 32u + (${unit} & 3u) * 4u + ${quad * 16}u`,
-    period: 4,
-    quadDistance: 16,
     functions: /* wgsl */ `
 fn weightBits(row: u32, unit: u32) -> u32 { return codes[row * ${blocks * 4}u + unit]; }
 fn weightQuad0(bits: u32) -> vec4<f32> {

@@ -13,7 +13,11 @@ export const elementwiseChains: FusionRule = {
       const formula = inlineElementwise(node, context);
       if (formula.absorbed.length === 0) return node;
       for (const producer of formula.absorbed) absorbed.add(producer);
-      return { ...node, operands: formula.operands, attributes: { expression: formula.expression } } as unknown as GraphNode;
+      return {
+        ...node,
+        operands: formula.operands,
+        attributes: { expression: formula.expression },
+      } as unknown as GraphNode;
     });
     return rewritten.reverse().filter((node) => !absorbed.has(node as GraphNode)) as readonly GraphNode[];
   },

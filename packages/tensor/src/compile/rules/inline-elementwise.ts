@@ -23,8 +23,14 @@ export function isElementwise(node: GraphNode | undefined): node is GraphNode<{ 
 }
 
 /** The formula with the producer of one operand written into it, or undefined where it does not fit. */
-function inlineOne(formula: Formula, made: Tensor, producer: GraphNode<{ readonly expression: Expression }>): Formula | undefined {
-  const operands = [...new Set([...formula.operands.filter((tensor) => tensor !== made), ...(producer.operands as readonly Tensor[])])];
+function inlineOne(
+  formula: Formula,
+  made: Tensor,
+  producer: GraphNode<{ readonly expression: Expression }>,
+): Formula | undefined {
+  const operands = [
+    ...new Set([...formula.operands.filter((tensor) => tensor !== made), ...(producer.operands as readonly Tensor[])]),
+  ];
   if (operands.length > inputNames.length) return undefined;
   const place = (tensor: Tensor) => input(operands.indexOf(tensor), tensor.dtype);
   const inner = substitute(producer.attributes.expression, (index) => place(producer.operands[index] as Tensor));

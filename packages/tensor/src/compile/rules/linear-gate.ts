@@ -23,10 +23,14 @@ function gatePattern(expression: Expression): { gate: string; first: number; sec
 }
 
 /** The plan of a matrix whose product only the gate reads. */
-function matrixOf(tensor: Tensor, { producers, readers }: FusionContext): { node: GraphNode; plan: LinearPlan } | undefined {
+function matrixOf(
+  tensor: Tensor,
+  { producers, readers }: FusionContext,
+): { node: GraphNode; plan: LinearPlan } | undefined {
   const node = producers.get(tensor);
   const plan = node && linearPlanOf(node);
-  if (!plan || readers.get(tensor) !== 1 || plan.weights.length > 1 || plan.gate !== undefined || plan.residual) return undefined;
+  if (!plan || readers.get(tensor) !== 1 || plan.weights.length > 1 || plan.gate !== undefined || plan.residual)
+    return undefined;
   return { node, plan };
 }
 

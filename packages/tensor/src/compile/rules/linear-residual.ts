@@ -17,11 +17,17 @@ export const linearResidual: FusionRule = {
       if (!isElementwise(node)) return node;
       const { expression } = node.attributes;
       const [output] = node.outputs as readonly [Tensor];
-      const sum = expression.kind === 'apply' && expression.name === 'add' && expression.args.every(({ kind }) => kind === 'input');
+      const sum =
+        expression.kind === 'apply' &&
+        expression.name === 'add' &&
+        expression.args.every(({ kind }) => kind === 'input');
       const operands = node.operands as readonly Tensor[];
       if (!sum || operands.length !== 2 || operands[0] === operands[1]) return node;
       if (!operands.every((operand) => sameShape(operand.shape, output.shape))) return node;
-      for (const [product, residual] of [[operands[1]!, operands[0]!], [operands[0]!, operands[1]!]] as const) {
+      for (const [product, residual] of [
+        [operands[1]!, operands[0]!],
+        [operands[0]!, operands[1]!],
+      ] as const) {
         const producer = producers.get(product);
         const plan = producer && linearPlanOf(producer);
         if (!plan || absorbed.has(producer) || readers.get(product) !== 1) continue;

@@ -39,7 +39,10 @@ function encodeBlock(values: readonly number[], scale: number, [low, high]: read
  */
 export function quantizeReference(format: 'q8' | 'q4', values: readonly number[]): Block {
   const limits: readonly [number, number] = format === 'q8' ? [-127, 127] : [-8, 7];
-  const anchors = format === 'q8' ? [127, 126.5, 126, 125.5, 125] : [-8, ...Array.from({ length: 17 }, (_, i) => -7 - i / 8).filter((a) => a !== -8)];
+  const anchors =
+    format === 'q8'
+      ? [127, 126.5, 126, 125.5, 125]
+      : [-8, ...Array.from({ length: 17 }, (_, i) => -7 - i / 8).filter((a) => a !== -8)];
   const extreme = values.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
   const against = format === 'q8' ? Math.abs(extreme) : extreme;
   const refined = anchors.map((anchor) => {
@@ -51,8 +54,15 @@ export function quantizeReference(format: 'q8' | 'q4', values: readonly number[]
     .map((scale) => roundFloat(scale, half))
     .filter((scale) => scale !== 0 && Number.isFinite(scale))
     .map((scale) => encodeBlock(values, scale, limits));
-  const nothing = { scale: 0, codes: values.map(() => 0), error: values.reduce((sum, value) => sum + value * value, 0) };
-  return candidates.reduce((best, candidate) => (candidate.error < best.error ? candidate : best), candidates[0] ?? nothing);
+  const nothing = {
+    scale: 0,
+    codes: values.map(() => 0),
+    error: values.reduce((sum, value) => sum + value * value, 0),
+  };
+  return candidates.reduce(
+    (best, candidate) => (candidate.error < best.error ? candidate : best),
+    candidates[0] ?? nothing,
+  );
 }
 
 /** Values as they come out of a weight of this format: rows of `width` are rounded, or quantised in blocks of 32. */

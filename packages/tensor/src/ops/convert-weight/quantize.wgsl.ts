@@ -27,7 +27,10 @@ const codings: Readonly<Record<'q8' | 'q4', Coding>> = {
     low: -8,
     high: 7,
     // At -7 both signs of the extreme can be met; past -8 it is clipped in favour of the others.
-    anchors: [-8, -7, -7.125, -7.25, -7.375, -7.5, -7.625, -7.75, -7.875, -8.125, -8.25, -8.375, -8.5, -8.625, -8.75, -8.875, -9],
+    anchors: [
+      -8, -7, -7.125, -7.25, -7.375, -7.5, -7.625, -7.75, -7.875, -8.125, -8.25, -8.375, -8.5, -8.625, -8.75, -8.875,
+      -9,
+    ],
     extreme: 'extreme',
     words: 4,
     packed: `for (var i = 0u; i < 4u; i++) {

@@ -29,7 +29,9 @@ describe('embedding', () => {
     trace((graph) => {
       const table = new Weight({ name: 'table', shape: [4, 8], format: 'f32' });
       expect(() => embedding(table, graph.input('a', [2]))).toThrow(DTypeError);
-      expect(() => embedding(new Weight({ name: 'v', shape: [8], format: 'f32' }), graph.input('b', [2], 'u32'))).toThrow(ShapeError);
+      expect(() =>
+        embedding(new Weight({ name: 'v', shape: [8], format: 'f32' }), graph.input('b', [2], 'u32')),
+      ).toThrow(ShapeError);
     });
   });
 });

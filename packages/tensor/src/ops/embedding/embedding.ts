@@ -33,7 +33,15 @@ const embeddingOperation = defineOperation({
     const items = rows * weightReader(table.format, table.width).units;
     for (const { rowBegin, rowEnd, rowOffset, codes, scales } of lowering.weight(table)) {
       lowering.dispatch(kernel, {
-        constants: { format: table.format, width: table.width, rows, vocabulary: table.rows, rowBegin, rowEnd, rowOffset },
+        constants: {
+          format: table.format,
+          width: table.width,
+          rows,
+          vocabulary: table.rows,
+          rowBegin,
+          rowEnd,
+          rowOffset,
+        },
         bindings: {
           codes,
           ...(scales ? { scales } : {}),

@@ -25,19 +25,39 @@ async function holdBoth(
   shape: readonly number[],
   body: (x: Tensor) => Record<string, Tensor>,
 ): Promise<{ fused: HeldResult; plain: HeldResult }> {
-  const held = { inputs: { x: { shape } }, body: ({ x }: { x: Tensor }) => body(x), ...packedUpload(packed), tolerance: 4e-6 };
+  const held = {
+    inputs: { x: { shape } },
+    body: ({ x }: { x: Tensor }) => body(x),
+    ...packedUpload(packed),
+    tolerance: 4e-6,
+  };
   return { fused: await hold(device, held), plain: await hold(device, { ...held, fusion: false }) };
 }
 
 function sameBits(a: HeldResult, b: HeldResult): boolean {
-  return Object.entries(a.outputs).every(([name, values]) => values.every((value, i) => Object.is(value, b.outputs[name]![i])));
+  return Object.entries(a.outputs).every(([name, values]) =>
+    values.every((value, i) => Object.is(value, b.outputs[name]![i])),
+  );
 }
 
 describe('fused linear', () => {
   for (const format of formats) {
-    for (const [rows, width] of format === 'q4' ? ([[1, 64], [3, 63], [9, 100]] as const) : ([[2, 100]] as const)) {
+    for (const [rows, width] of format === 'q4'
+      ? ([
+          [1, 64],
+          [3, 63],
+          [9, 100],
+        ] as const)
+      : ([[2, 100]] as const)) {
       it(`${format}: one dispatch for q, k and v behind a norm, ${rows} rows of ${width}`, async () => {
-        const { packed, weights: w } = pack(format, { gain: [width], q: [24, width], k: [7, width], v: [9, width], bq: [24], bv: [9] });
+        const { packed, weights: w } = pack(format, {
+          gain: [width],
+          q: [24, width],
+          k: [7, width],
+          v: [9, width],
+          bq: [24],
+          bv: [9],
+        });
         const { fused, plain } = await holdBoth(packed, [rows, width], (x) => {
           const normed = rmsNorm(x, w.gain, { epsilon: 1e-5 });
           return { q: linear(normed, w.q, w.bq), k: linear(normed, w.k), v: linear(normed, w.v, w.bv) };
@@ -47,7 +67,12 @@ describe('fused linear', () => {
       });
 
       it(`${format}: a gated unit with residual, ${rows} rows of ${width}`, async () => {
-        const { packed, weights: w } = pack(format, { gain: [width], gate: [33, width], up: [33, width], down: [width, 33] });
+        const { packed, weights: w } = pack(format, {
+          gain: [width],
+          gate: [33, width],
+          up: [33, width],
+          down: [width, 33],
+        });
         const { fused, plain } = await holdBoth(packed, [rows, width], (x) => {
           const normed = rmsNorm(x, w.gain, { epsilon: 1e-6, offset: 1 });
           const hidden = linear(normed, w.gate).silu().mul(linear(normed, w.up));
@@ -60,7 +85,14 @@ describe('fused linear', () => {
   }
 
   it('gives the bits of the separate operations where no norm is fused', async () => {
-    const { packed, weights: w } = pack('q4', { gate: [21, 96], up: [21, 96], down: [96, 21], bias: [96], q: [5, 96], k: [6, 96] });
+    const { packed, weights: w } = pack('q4', {
+      gate: [21, 96],
+      up: [21, 96],
+      down: [96, 21],
+      bias: [96],
+      q: [5, 96],
+      k: [6, 96],
+    });
     const { fused, plain } = await holdBoth(packed, [3, 96], (x) => ({
       q: linear(x, w.q),
       k: linear(x, w.k),
@@ -111,7 +143,9 @@ describe('fused linear', () => {
   });
 
   it('writes chains of elementwise operations into one', async () => {
-    const { fused, plain } = await holdBoth([], [7, 9], (x) => ({ y: x.mul(2).add(1).silu().mul(x).sub(x.abs().sqrt()) }));
+    const { fused, plain } = await holdBoth([], [7, 9], (x) => ({
+      y: x.mul(2).add(1).silu().mul(x).sub(x.abs().sqrt()),
+    }));
     expect([plain.dispatches, fused.dispatches]).toEqual([7, 1]);
   });
 });

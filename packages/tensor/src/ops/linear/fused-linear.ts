@@ -75,9 +75,14 @@ export function linearPlanOf(node: GraphNode): LinearPlan | undefined {
 /** The node of a plan, in the place of another. */
 export function fusedLinearNode(plan: LinearPlan, place: GraphNode): GraphNode {
   const { operands, attributes } = operandsOf(plan);
-  return { ...place, operation: fusedLinearOperation as unknown as Operation, operands, attributes, outputs: plan.outputs };
+  return {
+    ...place,
+    operation: fusedLinearOperation as unknown as Operation,
+    operands,
+    attributes,
+    outputs: plan.outputs,
+  };
 }
-
 
 function operandsOf(plan: LinearPlan): { operands: readonly Operand[]; attributes: FusedLinearAttributes } {
   const { x, weights, biases, norm, gate, residual } = plan;

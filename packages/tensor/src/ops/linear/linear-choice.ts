@@ -42,7 +42,14 @@ const portableMemoryBytes = 16_384;
 const busyGroups = 1024;
 
 /** R and C for several rows of `x`, the most that a lane carries first. */
-const carried = [[4, 8], [4, 4], [2, 4], [2, 2], [1, 2], [1, 1]] as const;
+const carried = [
+  [4, 8],
+  [4, 4],
+  [2, 4],
+  [2, 2],
+  [1, 2],
+  [1, 1],
+] as const;
 
 /** One or two rows: memory's latency rules, so a lane has about four loads of the weight under way, of one row or of several. */
 function fewRows(slots: LinearSlots): { outputs: number; ahead: number } {
@@ -60,8 +67,11 @@ function hardwareCut(slots: LinearSlots, lanes: number, subgroups: boolean): Mat
     const { outputs, ahead } = fewRows(slots);
     return { lanes, outputs, rows: slots.rows, workgroup: 128, ahead: divides(ahead), subgroups };
   }
-  const groups = ([outputs, rows]: readonly [number, number]) => (slots.outputs / outputs) * Math.ceil(slots.rows / rows);
-  const [most, rows] = carried.filter(([, count]) => count <= Math.max(4, slots.rows)).find((pair) => groups(pair) >= busyGroups) ?? [1, 1];
+  const groups = ([outputs, rows]: readonly [number, number]) =>
+    (slots.outputs / outputs) * Math.ceil(slots.rows / rows);
+  const [most, rows] = carried
+    .filter(([, count]) => count <= Math.max(4, slots.rows))
+    .find((pair) => groups(pair) >= busyGroups) ?? [1, 1];
   const outputs = Math.max(1, most / matricesOf(slots));
   const cut = { lanes, outputs, rows, workgroup: 128, ahead: outputs * rows <= 8 ? divides(2) : 1, subgroups };
   const fits = subgroups || matvecMemoryBytes({ slots, cut }) <= portableMemoryBytes;
@@ -86,8 +96,17 @@ const busyTiles = 128;
 export function matmulCut({ kind }: LinearDeviceKind, slots: LinearSlots): MatmulCut | undefined {
   if (kind === 'software' || slots.rows <= decodeRows) return undefined;
   const matrices = matricesOf(slots);
-  const cuts = [[8, 4, 16], [4, 4, 16], [4, 2, 16], [2, 2, 32]] as const;
-  const tried = cuts.map(([rows, outputs, depth]): MatmulCut => ({ rows, outputs: Math.max(1, outputs / matrices), depth }));
+  const cuts = [
+    [8, 4, 16],
+    [4, 4, 16],
+    [4, 2, 16],
+    [2, 2, 32],
+  ] as const;
+  const tried = cuts.map(([rows, outputs, depth]): MatmulCut => ({
+    rows,
+    outputs: Math.max(1, outputs / matrices),
+    depth,
+  }));
   return tried.find((cut) => matmulWorkgroups(slots, cut) >= busyTiles) ?? tried.at(-1)!;
 }
 
@@ -96,7 +115,7 @@ export function matmulCut({ kind }: LinearDeviceKind, slots: LinearSlots): Matmu
  * dispatch, and costs as much arithmetic as one row of the weight for each row of `x`.
  */
 export function preparesNorm(kind: AdapterKind, rows: number): boolean {
-  return rows >= { software: 2, hardware: 4 }[kind];
+  return rows >= { software: 2, hardware: 8 }[kind];
 }
 
 /** How kernels are chosen; the table unless a test or a benchmark says otherwise. */

@@ -105,7 +105,9 @@ export function slotsName(slots: LinearSlots): string {
 
 function bySegment(segments: readonly LinearSegment[], body: (segment: LinearSegment, i: number) => string): string {
   return segments
-    .map((segment, i) => (i === segments.length - 1 ? body(segment, i) : `if (output < ${segment.end}u) { ${body(segment, i)} }`))
+    .map((segment, i) =>
+      i === segments.length - 1 ? body(segment, i) : `if (output < ${segment.end}u) { ${body(segment, i)} }`,
+    )
     .join('\n  ');
 }
 
@@ -114,7 +116,9 @@ const biasAt = (i: number, offset: number, begin: number) => `bias${i}[output + 
 function biasFunctions({ segments, biases, gate }: LinearSlots): string {
   if (gate !== undefined) {
     return biases
-      .map((bias, i) => (bias === undefined ? '' : `fn biasOf${i}(output: u32) -> f32 { return ${biasAt(i, bias, 0)}; }`))
+      .map((bias, i) =>
+        bias === undefined ? '' : `fn biasOf${i}(output: u32) -> f32 { return ${biasAt(i, bias, 0)}; }`,
+      )
       .join('\n');
   }
   if (biases.every((bias) => bias === undefined)) return '';
@@ -126,7 +130,8 @@ function biasFunctions({ segments, biases, gate }: LinearSlots): string {
 }
 
 /** WGSL of the words that a segment's rows take, with what aligns the next. */
-const stretchWords = ({ stride }: LinearSegment) => `((u.rows * ${stride}u + ${segmentAlignment - 1}u) & ${0xffff_ffff - segmentAlignment + 1}u)`;
+const stretchWords = ({ stride }: LinearSegment) =>
+  `((u.rows * ${stride}u + ${segmentAlignment - 1}u) & ${0xffff_ffff - segmentAlignment + 1}u)`;
 
 /** `sum * factor + bias` in one rounding, so that no driver decides how many. */
 function affine(sum: string, bias: string | undefined, normed: boolean): string {
@@ -141,7 +146,9 @@ function resultWgsl({ biases, gate, norm, residual }: LinearSlots): string {
     const value = affine('sums', biases.some((bias) => bias !== undefined) ? 'biasOf0(output)' : undefined, normed);
     return residual ? `residual[at] + ${value}` : value;
   }
-  const [first, second] = ['sums.x', 'sums.y'].map((sum, i) => affine(sum, biases[i] === undefined ? undefined : `biasOf${i}(output)`, normed));
+  const [first, second] = ['sums.x', 'sums.y'].map((sum, i) =>
+    affine(sum, biases[i] === undefined ? undefined : `biasOf${i}(output)`, normed),
+  );
   return `${wgsl(apply(gate, [input(0, 'f32')]), [`(${first})`])} * (${second})`;
 }
 

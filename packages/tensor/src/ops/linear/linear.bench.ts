@@ -84,11 +84,16 @@ class Chain {
         graph.output(`${layer}.v`, linear(inner, w('v', kv, hidden)));
         x = x.add(linear(q, w('o', hidden, query)));
         const outer = rmsNorm(x, w('norm2', hidden), { epsilon: 1e-6 });
-        const gated = linear(outer, w('gate', mlp, hidden)).silu().mul(linear(outer, w('up', mlp, hidden)));
+        const gated = linear(outer, w('gate', mlp, hidden))
+          .silu()
+          .mul(linear(outer, w('up', mlp, hidden)));
         x = x.add(linear(gated, w('down', hidden, mlp)));
       }
       graph.output('x', x);
-      graph.output('logits', linear(rmsNorm(x, this.#weight('norm', hidden), { epsilon: 1e-6 }), this.#weight('head', vocabulary, hidden)));
+      graph.output(
+        'logits',
+        linear(rmsNorm(x, this.#weight('norm', hidden), { epsilon: 1e-6 }), this.#weight('head', vocabulary, hidden)),
+      );
     });
   }
 }
@@ -127,10 +132,14 @@ async function wallTime(device: Device, program: Program, runs = 20): Promise<nu
 }
 
 async function spin(device: Device, program: Program, ms = 700): Promise<void> {
-  for (const start = performance.now(); performance.now() - start < ms; ) await wallTime(device, program, 5);
+  for (const start = performance.now(); performance.now() - start < ms;) await wallTime(device, program, 5);
 }
 
-async function timeChain(device: Device, name: string, settings: { format: WeightFormat; rows: readonly number[]; bytesPerSecond: number }) {
+async function timeChain(
+  device: Device,
+  name: string,
+  settings: { format: WeightFormat; rows: readonly number[]; bytesPerSecond: number },
+) {
   const { format, rows: widths, bytesPerSecond } = settings;
   const chain = new Chain(shapes[name]!, format);
   const store = new WeightStore(device);
@@ -143,12 +152,18 @@ async function timeChain(device: Device, name: string, settings: { format: Weigh
     program.write('x', data.slice(0, rows * chain.shape.hidden));
     const values = await read(device, program, 'x');
     const logits = await read(device, program, 'logits');
-    const row = new Uint32Array([...values.subarray(0, chain.shape.hidden), ...logits.subarray(0, chain.shape.vocabulary)]);
+    const row = new Uint32Array([
+      ...values.subarray(0, chain.shape.hidden),
+      ...logits.subarray(0, chain.shape.vocabulary),
+    ]);
     alone ??= row;
     const differ = row.reduce((sum, value, i) => sum + Number(value !== alone![i]), 0);
     const floats = new Float32Array(row.buffer);
     if (!floats.every(Number.isFinite) || (rows <= 64 && differ > 0)) {
-      throw new ForerunError('measurement', `${program.name}: ${differ} of ${row.length} values differ from those of the row alone; no time is worth printing.`);
+      throw new ForerunError(
+        'measurement',
+        `${program.name}: ${differ} of ${row.length} values differ from those of the row alone; no time is worth printing.`,
+      );
     }
     await spin(device, program);
     const gpuMs = await gpuTime(device, program);
@@ -159,12 +174,29 @@ async function timeChain(device: Device, name: string, settings: { format: Weigh
       const key = dispatch.label.replaceAll(/\d+\./g, '');
       const known = classes.get(key) ?? { ns: 0, count: 0, bytes: 0, flops: 0 };
       const [bytes, flops] = [dispatch.bytes as number, dispatch.flops as number];
-      classes.set(key, { ns: known.ns + dispatches.dispatches[i]!.nanoseconds, count: known.count + 1, bytes: known.bytes + bytes, flops: known.flops + flops });
+      classes.set(key, {
+        ns: known.ns + dispatches.dispatches[i]!.nanoseconds,
+        count: known.count + 1,
+        bytes: known.bytes + bytes,
+        flops: known.flops + flops,
+      });
     });
     print({
-      chain: name, format, rows, gpuMs: +gpuMs.toFixed(4), ratio: +(gpuMs / single).toFixed(2), wallMs: +(await wallTime(device, program)).toFixed(3),
-      dispatches: program.dispatches.length, gbPerS: Math.round(store.byteLength / gpuMs / 1e6), ofBandwidth: +(store.byteLength / gpuMs / 1e-3 / bytesPerSecond).toFixed(3),
-      classes: Object.fromEntries([...classes].map(([key, { ns, count, bytes, flops }]) => [key, `${(ns / count / 1e3).toFixed(2)} us, ${Math.round(bytes / ns)} GB/s, ${(flops / ns / 1e3).toFixed(2)} TFLOP/s`])),
+      chain: name,
+      format,
+      rows,
+      gpuMs: +gpuMs.toFixed(4),
+      ratio: +(gpuMs / single).toFixed(2),
+      wallMs: +(await wallTime(device, program)).toFixed(3),
+      dispatches: program.dispatches.length,
+      gbPerS: Math.round(store.byteLength / gpuMs / 1e6),
+      ofBandwidth: +(store.byteLength / gpuMs / 1e-3 / bytesPerSecond).toFixed(3),
+      classes: Object.fromEntries(
+        [...classes].map(([key, { ns, count, bytes, flops }]) => [
+          key,
+          `${(ns / count / 1e3).toFixed(2)} us, ${Math.round(bytes / ns)} GB/s, ${(flops / ns / 1e3).toFixed(2)} TFLOP/s`,
+        ]),
+      ),
     });
     program.destroy();
   }
@@ -172,7 +204,11 @@ async function timeChain(device: Device, name: string, settings: { format: Weigh
 }
 
 /** Copies of one matrix, each multiplied with the same rows in the given cut, so that caches do not hold it. */
-function cutProgram(device: Device, store: WeightStore, settings: { weights: readonly Weight[]; rows: number; cut: MatvecCut | undefined }) {
+function cutProgram(
+  device: Device,
+  store: WeightStore,
+  settings: { weights: readonly Weight[]; rows: number; cut: MatvecCut | undefined },
+) {
   const { weights, rows, cut } = settings;
   const table = linearChoice(device);
   const choice: LinearChoice = cut ? { ...table, matvec: () => cut, matmul: () => undefined } : table;
@@ -196,10 +232,13 @@ function cutProgram(device: Device, store: WeightStore, settings: { weights: rea
 function cutsFor(rows: number, lanes: number, subgroups: boolean): MatvecCut[] {
   const cuts: MatvecCut[] = [];
   for (const outputs of [1, 2, 4, 8]) {
-    for (const c of [1, 2, 4, 8].filter((count) => count <= rows && 4 * count >= Math.min(rows, 8) && outputs * count <= 32)) {
+    for (const c of [1, 2, 4, 8].filter(
+      (count) => count <= rows && 4 * count >= Math.min(rows, 8) && outputs * count <= 32,
+    )) {
       for (const workgroup of lanes === 1 ? [32, 64] : [64, 128]) {
         for (const ahead of c === 1 ? [1, 2, 4] : [1, 2]) {
-          if (rows <= 2 || ahead === 1 || outputs * c <= 8) cuts.push({ lanes, outputs, rows: c, workgroup, ahead, subgroups });
+          if (rows <= 2 || ahead === 1 || outputs * c <= 8)
+            cuts.push({ lanes, outputs, rows: c, workgroup, ahead, subgroups });
         }
       }
     }
@@ -210,15 +249,28 @@ function cutsFor(rows: number, lanes: number, subgroups: boolean): MatvecCut[] {
 const cutText = ({ lanes, outputs, rows, workgroup, ahead, subgroups }: MatvecCut) =>
   `${lanes} lanes, R ${outputs}, C ${rows}, ${workgroup} wide, ${ahead} ahead${subgroups ? ', subgroups' : ''}`;
 
-async function sweep(device: Device, name: string, settings: { format: WeightFormat; rows: readonly number[] }): Promise<void> {
+async function sweep(
+  device: Device,
+  name: string,
+  settings: { format: WeightFormat; rows: readonly number[] },
+): Promise<void> {
   const { hidden, query, kv, mlp, vocabulary } = shapes[name]!;
   const { format } = settings;
   const { kind, subgroupLanes } = linearDeviceKind(device);
-  const matrices = [['qkv', query + 2 * kv, hidden], ['o', hidden, query], ['up', mlp, hidden], ['down', hidden, mlp], ['head', vocabulary, hidden]] as const;
+  const matrices = [
+    ['qkv', query + 2 * kv, hidden],
+    ['o', hidden, query],
+    ['up', mlp, hidden],
+    ['down', hidden, mlp],
+    ['head', vocabulary, hidden],
+  ] as const;
   for (const [label, outputs, width] of matrices) {
     const bytes = weightBytes(format, outputs, width);
     const copies = Math.max(1, Math.min(16, Math.ceil(150e6 / (bytes.codes + bytes.scales))));
-    const weights = Array.from({ length: copies }, (_, i) => new Weight({ name: `${label} ${i}`, shape: [outputs, width], format }));
+    const weights = Array.from(
+      { length: copies },
+      (_, i) => new Weight({ name: `${label} ${i}`, shape: [outputs, width], format }),
+    );
     const store = new WeightStore(device);
     for (const weight of weights) store.parts(weight);
     store.allocate();
@@ -227,7 +279,10 @@ async function sweep(device: Device, name: string, settings: { format: WeightFor
     const subgroups = lanes > 1 && subgroupLanes >= lanes;
     for (const rows of settings.rows) {
       const cuts = cutsFor(rows, lanes, subgroups);
-      if (subgroups) cuts.push(...cutsFor(rows, lanes, false).filter(({ outputs: r, rows: c, workgroup }) => r * c * workgroup <= 2048));
+      if (subgroups)
+        cuts.push(
+          ...cutsFor(rows, lanes, false).filter(({ outputs: r, rows: c, workgroup }) => r * c * workgroup <= 2048),
+        );
       const tried: (MatvecCut | undefined)[] = [undefined, ...cuts];
       const programs = await Promise.all(tried.map((cut) => cutProgram(device, store, { weights, rows, cut })));
       const results: { cut: MatvecCut | undefined; us: number }[] = [];
@@ -241,8 +296,18 @@ async function sweep(device: Device, name: string, settings: { format: WeightFor
       results.sort((a, b) => a.us - b.us);
       const text = ({ cut, us }: { cut: MatvecCut | undefined; us: number }) => `${us.toFixed(2)} us: ${cutText(cut!)}`;
       print({
-        sweep: name, matrix: label, format, rows, gbPerS: Math.round((bytes.codes + bytes.scales) / results[0]!.us / 1e3), tableUs: +table!.us.toFixed(2),
-        best: results.slice(0, 4).map(text), portable: results.filter(({ cut }) => !cut!.subgroups).slice(0, 2).map(text), worst: text(results.at(-1)!),
+        sweep: name,
+        matrix: label,
+        format,
+        rows,
+        gbPerS: Math.round((bytes.codes + bytes.scales) / results[0]!.us / 1e3),
+        tableUs: +table!.us.toFixed(2),
+        best: results.slice(0, 4).map(text),
+        portable: results
+          .filter(({ cut }) => !cut!.subgroups)
+          .slice(0, 2)
+          .map(text),
+        worst: text(results.at(-1)!),
       });
     }
     store.destroy();
@@ -252,12 +317,21 @@ async function sweep(device: Device, name: string, settings: { format: WeightFor
 /** Holds small matrices in every format to the reference, by the kernels that the table gives. */
 async function check(device: Device): Promise<void> {
   for (const format of ['f32', 'f16', 'bf16', 'q8', 'q4'] as const) {
-    for (const [m, outputs, width] of [[1, 100, 1000], [3, 63, 512], [8, 40, 100], [70, 65, 63], [130, 4100, 96]] as const) {
+    for (const [m, outputs, width] of [
+      [1, 100, 1000],
+      [3, 63, 512],
+      [8, 40, 100],
+      [70, 65, 63],
+      [130, 4100, 96],
+    ] as const) {
       const packed = packRandomWeight(new Weight({ name: 'w', shape: [outputs, width], format }), randomSource(m));
       const gain = packRandomWeight(new Weight({ name: 'gain', shape: [width], format: 'f32' }), randomSource(m));
       await hold(device, {
         inputs: { x: { shape: [m, width] } },
-        body: ({ x }) => ({ y: linear(x, packed.weight), z: linear(rmsNorm(x, gain.weight, { epsilon: 1e-6 }), packed.weight) }),
+        body: ({ x }) => ({
+          y: linear(x, packed.weight),
+          z: linear(rmsNorm(x, gain.weight, { epsilon: 1e-6 }), packed.weight),
+        }),
         ...packedUpload([packed, gain]),
         tolerance: 3e-6,
       });

@@ -15,7 +15,14 @@ function weightOf(format: WeightFormat, shape: readonly number[], seed = 3) {
 
 describe('linear', () => {
   for (const format of formats) {
-    for (const [rows, outputs, width] of [[1, 1, 1], [2, 63, 100], [3, 7, 63], [1, 100, 32], [5, 33, 96], [1, 5, 1000]] as const) {
+    for (const [rows, outputs, width] of [
+      [1, 1, 1],
+      [2, 63, 100],
+      [3, 7, 63],
+      [1, 100, 32],
+      [5, 33, 96],
+      [1, 5, 1000],
+    ] as const) {
       it(`${format} [${rows}, ${width}] by [${outputs}, ${width}]`, async () => {
         const packed = weightOf(format, [outputs, width]);
         await hold(device, {
@@ -29,7 +36,10 @@ describe('linear', () => {
   }
 
   it('adds a bias and keeps leading dimensions', async () => {
-    const packed = [weightOf('q4', [45, 70]), packRandomWeight(new Weight({ name: 'b', shape: [45], format: 'f32' }), randomSource(9))];
+    const packed = [
+      weightOf('q4', [45, 70]),
+      packRandomWeight(new Weight({ name: 'b', shape: [45], format: 'f32' }), randomSource(9)),
+    ];
     await hold(device, {
       inputs: { x: { shape: [2, 3, 70] } },
       body: ({ x }) => ({ y: linear(x, packed[0]!.weight, packed[1]!.weight) }),

@@ -22,7 +22,8 @@ function checkLinear(x: Tensor, weight: Weight, bias: Weight | undefined): void 
   if (bias.shape.length !== 1 || bias.width !== weight.rows) {
     throw new ShapeError(`${label}: bias "${bias.name}" must be [${weight.rows}], got ${shapeText(bias.shape)}.`);
   }
-  if (bias.format !== 'f32') throw new DTypeError(`${label}: bias "${bias.name}" must be stored in f32, not ${bias.format}.`);
+  if (bias.format !== 'f32')
+    throw new DTypeError(`${label}: bias "${bias.name}" must be stored in f32, not ${bias.format}.`);
 }
 
 /** Operands: x, weight, and the bias if there is one. */

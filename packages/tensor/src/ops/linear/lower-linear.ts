@@ -28,7 +28,11 @@ export interface LinearPlan {
 }
 
 /** Places the outputs in one buffer, each where it can be bound alone, and names them by their stretches of it. */
-function packOutputs(lowering: Lowering, outputs: readonly Tensor[], label: string): { y: BufferView; segments: LinearSegment[] } {
+function packOutputs(
+  lowering: Lowering,
+  outputs: readonly Tensor[],
+  label: string,
+): { y: BufferView; segments: LinearSegment[] } {
   const segments: LinearSegment[] = [];
   let [begin, words] = [0, 0];
   const stretches = outputs.map((output) => {
@@ -75,7 +79,10 @@ function prepareNorm(lowering: Lowering, plan: LinearPlan, lanes: number): { x: 
 type LinearKernel = Kernel<object, string, 'rows'>;
 
 /** The kernel for these slots. */
-function choose(slots: LinearSlots, choice: LinearChoice): { kernel: LinearKernel; constants: object; workgroups: number } {
+function choose(
+  slots: LinearSlots,
+  choice: LinearChoice,
+): { kernel: LinearKernel; constants: object; workgroups: number } {
   const matmul = slots.norm ? undefined : choice.matmul(slots);
   if (matmul) {
     const workgroups = matmulWorkgroups(slots, matmul);
@@ -96,7 +103,8 @@ export function lowerLinear(lowering: Lowering, plan: LinearPlan, choice = linea
   const packed = outputs.length > 1 ? packOutputs(lowering, outputs, name) : undefined;
   const y = packed?.y ?? lowering.tensor(outputs[0]!);
   const stride = outputs[0]!.shape.at(-1)!;
-  const prepared = norm && choice.preparesNorm(rows) ? prepareNorm(lowering, plan, choice.lanes(first.format, width)) : undefined;
+  const prepared =
+    norm && choice.preparesNorm(rows) ? prepareNorm(lowering, plan, choice.lanes(first.format, width)) : undefined;
   const gain = norm?.gain && !prepared ? lowering.weight(norm.gain)[0]! : undefined;
   const biasParts = biases.map((bias) => bias && { ...lowering.weight(bias)[0]!, width: bias.width });
   for (const part of parts) {
@@ -109,7 +117,16 @@ export function lowerLinear(lowering: Lowering, plan: LinearPlan, choice = linea
       rowOffset: part.rowOffset,
       segments: packed?.segments ?? [{ begin: 0, end: readRows, column: part.rowBegin, stride }],
       biases: biasParts.map((bias) => bias && part.rowBegin + bias.rowOffset * bias.width),
-      ...(norm ? { norm: { epsilon: norm.epsilon, offset: norm.offset, gainRow: gain?.rowOffset, prepared: prepared !== undefined } } : {}),
+      ...(norm
+        ? {
+            norm: {
+              epsilon: norm.epsilon,
+              offset: norm.offset,
+              gainRow: gain?.rowOffset,
+              prepared: prepared !== undefined,
+            },
+          }
+        : {}),
       ...(gate === undefined ? {} : { gate }),
       residual: residual !== undefined,
     };

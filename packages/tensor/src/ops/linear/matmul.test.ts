@@ -18,14 +18,20 @@ function tiled(cut: MatmulCut) {
   return defineOperation<FusedLinearAttributes>({
     ...fusedLinearOperation,
     lower(lowering, { operands, attributes, outputs }) {
-      lowerLinear(lowering, fusedLinearPlan(operands, attributes, outputs), { ...linearChoice(device), matmul: () => cut });
+      lowerLinear(lowering, fusedLinearPlan(operands, attributes, outputs), {
+        ...linearChoice(device),
+        matmul: () => cut,
+      });
     },
   });
 }
 
 function weights(format: WeightFormat, shapes: readonly (readonly number[])[]): PackedWeight[] {
   return shapes.map((shape, i) =>
-    packRandomWeight(new Weight({ name: `w${i}`, shape, format: shape.length === 1 ? 'f32' : format }), randomSource(i + 5)),
+    packRandomWeight(
+      new Weight({ name: `w${i}`, shape, format: shape.length === 1 ? 'f32' : format }),
+      randomSource(i + 5),
+    ),
   );
 }
 
@@ -33,7 +39,11 @@ describe('tiled matmul', () => {
   // Large tiles are unrolled far, which takes a software adapter seconds to compile.
   const small: MatmulCut = { rows: 2, outputs: 1, depth: 32 };
   const large: MatmulCut = { rows: 4, outputs: 4, depth: 16 };
-  const cases: readonly (readonly [WeightFormat, MatmulCut, readonly [rows: number, outputs: number, width: number]])[] = [
+  const cases: readonly (readonly [
+    WeightFormat,
+    MatmulCut,
+    readonly [rows: number, outputs: number, width: number],
+  ])[] = [
     ['f32', small, [65, 63, 100]],
     ['f32', small, [1, 1, 1]],
     ['f16', small, [33, 17, 63]],
@@ -47,7 +57,9 @@ describe('tiled matmul', () => {
       const packed = weights(format, [[outputs, width]]);
       await hold(device, {
         inputs: { x: { shape: [rows, width] } },
-        body: ({ x }, graph) => ({ y: graph.apply(tiled(cut), [x, packed[0]!.weight], { biased: [false], residual: false })[0]! }),
+        body: ({ x }, graph) => ({
+          y: graph.apply(tiled(cut), [x, packed[0]!.weight], { biased: [false], residual: false })[0]!,
+        }),
         ...packedUpload(packed),
         fusion: false,
         tolerance: 2e-6,
@@ -62,8 +74,13 @@ describe('tiled matmul', () => {
     await hold(device, {
       inputs: { x: { shape: [67, 70] } },
       body: ({ x }, graph) => {
-        const apply = (operands: readonly (Tensor | Weight)[], attributes: FusedLinearAttributes) => graph.apply(operation, operands, attributes);
-        const [hidden] = apply([x, gate!.weight, up!.weight, bias!.weight], { biased: [false, true], gate: 'silu', residual: false });
+        const apply = (operands: readonly (Tensor | Weight)[], attributes: FusedLinearAttributes) =>
+          graph.apply(operation, operands, attributes);
+        const [hidden] = apply([x, gate!.weight, up!.weight, bias!.weight], {
+          biased: [false, true],
+          gate: 'silu',
+          residual: false,
+        });
         const [y] = apply([hidden!, down!.weight, downBias!.weight, x], { biased: [true], residual: true });
         return { y: y! };
       },

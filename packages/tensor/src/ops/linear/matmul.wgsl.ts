@@ -72,8 +72,14 @@ function stages({ slots, cut }: MatmulConstants): readonly [x: Stage, weight: St
   const width = side * cut.outputs;
   const x = stage(side * cut.rows, units, ({ i, row, place }) => ({
     declare: quads.map((q) => `var x${i}_${q} = vec4<f32>(0.0);`).join(' '),
-    fetch: quads.map((q) => `x${i}_${q} = xQuad(min(firstRow + ${row}, u.rows - 1u), ${reader.position(`(slice + ${place})`, q)});`).join(' '),
-    store: quads.map((q) => `xs[(${place} * ${reader.quads}u + ${q}u) * ${pitch(cut.rows)}u + ${row}] = x${i}_${q};`).join(' '),
+    fetch: quads
+      .map(
+        (q) => `x${i}_${q} = xQuad(min(firstRow + ${row}, u.rows - 1u), ${reader.position(`(slice + ${place})`, q)});`,
+      )
+      .join(' '),
+    store: quads
+      .map((q) => `xs[(${place} * ${reader.quads}u + ${q}u) * ${pitch(cut.rows)}u + ${row}] = x${i}_${q};`)
+      .join(' '),
   }));
   const weight = stage(width * matrices, units, ({ i, row, place }) => ({
     declare: `var bits${i}: ${reader.bitsType}; ${reader.scaled ? `var scale${i}: f32;` : ''}`,
@@ -83,7 +89,10 @@ function stages({ slots, cut }: MatmulConstants): readonly [x: Stage, weight: St
       bits${i} = weightBits(source, unit); ${reader.scaled ? `scale${i} = weightScale(source, unit);` : ''}
     }`,
     store: quads
-      .map((q) => `ws[(${place} * ${reader.quads}u + ${q}u) * ${pitch(cut.outputs * matrices)}u + ${row}] = weightQuad${q}(bits${i})${reader.scaled ? ` * scale${i}` : ''};`)
+      .map(
+        (q) =>
+          `ws[(${place} * ${reader.quads}u + ${q}u) * ${pitch(cut.outputs * matrices)}u + ${row}] = weightQuad${q}(bits${i})${reader.scaled ? ` * scale${i}` : ''};`,
+      )
       .join(' '),
   }));
   return [x, weight];
@@ -100,7 +109,9 @@ function body({ slots, cut }: MatmulConstants): string {
   const multiply = matrices.flatMap((i) =>
     outputs.flatMap((n) => [
       `let w${i}_${n} = ws[quad * ${wPitch}u + across + ${(i * cut.outputs + n) * side}u];`,
-      ...rows.flatMap((m) => [...'xyzw'].map((c) => `sum${i}_${n}_${m} = fma(w${i}_${n}.${c}, row${m}.${c}, sum${i}_${n}_${m});`)),
+      ...rows.flatMap((m) =>
+        [...'xyzw'].map((c) => `sum${i}_${n}_${m} = fma(w${i}_${n}.${c}, row${m}.${c}, sum${i}_${n}_${m});`),
+      ),
     ]),
   );
   const store = outputs.flatMap((n) =>

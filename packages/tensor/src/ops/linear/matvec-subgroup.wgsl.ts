@@ -50,7 +50,10 @@ function finishExchanged(constants: MatvecConstants): string {
   const { slots, cut } = constants;
   const { lines, held, sharers } = exchange(constants);
   const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
-  const walked = range(cut.rows).reduce((found, m) => (m === 0 ? 'squares0' : `select(${found}, squares${m}, m == ${m}u)`), '');
+  const walked = range(cut.rows).reduce(
+    (found, m) => (m === 0 ? 'squares0' : `select(${found}, squares${m}, m == ${m}u)`),
+    '',
+  );
   for (const i of range(held)) {
     const sums = slots.gate === undefined ? value(0, i) : `vec2<f32>(${value(0, i)}, ${value(1, i)})`;
     lines.push(`{

@@ -9,7 +9,15 @@ import { defineKernel } from '../../kernel/define-kernel.ts';
 import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
 import type { LinearSlots } from './linear-slots.ts';
-import { gainQuadWgsl, linearBindings, linearUniforms, matricesOf, slotFunctions, slotsName, sumsSquares } from './linear-slots.ts';
+import {
+  gainQuadWgsl,
+  linearBindings,
+  linearUniforms,
+  matricesOf,
+  slotFunctions,
+  slotsName,
+  sumsSquares,
+} from './linear-slots.ts';
 
 /** How the work of a {@link matvecKernel} is cut. Only `lanes` has a say in the bits. */
 export interface MatvecCut {
@@ -55,7 +63,12 @@ export const sumName = (matrix: number, r: number, m: number) => `sum${matrix}_$
 /** Declares accumulators and walks the lane's units. */
 export function matvecLoop({ slots, cut }: MatvecConstants): string {
   const reader = weightReader(slots.format, slots.width);
-  const [matrices, outputs, rows, quads] = [range(matricesOf(slots)), range(cut.outputs), range(cut.rows), range(reader.quads)];
+  const [matrices, outputs, rows, quads] = [
+    range(matricesOf(slots)),
+    range(cut.outputs),
+    range(cut.rows),
+    range(reader.quads),
+  ];
   const aheads = range(reader.units % (cut.lanes * cut.ahead) === 0 ? cut.ahead : 1);
   const normed = sumsSquares(slots);
   const lines: string[] = [];
@@ -66,14 +79,12 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
   }
   for (const matrix of matrices) {
     for (const r of outputs) {
-      lines.push(`let weight${matrix}_${r} = min(firstOutput + ${r}u, ${last}u) + ${slots.rowOffset + matrix * slots.outputs}u;`);
+      lines.push(
+        `let weight${matrix}_${r} = min(firstOutput + ${r}u, ${last}u) + ${slots.rowOffset + matrix * slots.outputs}u;`,
+      );
       for (const m of rows) lines.push(`var ${sumName(matrix, r, m)} = 0.0;`);
     }
   }
-  // Where all lanes move on by whole periods, positions are counted up rather than worked out again.
-  const counted = cut.lanes % reader.period === 0;
-  const perLanes = cut.lanes * reader.quads * 4;
-  if (counted) lines.push(`var k = ${reader.position('lane', 0)};`);
   lines.push(`for (var first = lane; first < ${reader.units}u; first += ${cut.lanes * aheads.length}u) {`);
   for (const a of aheads) {
     lines.push(`  let unit${a} = first + ${a * cut.lanes}u;`);
@@ -87,8 +98,7 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
   for (const a of aheads) {
     lines.push('  {');
     for (const q of quads) {
-      const place = counted ? `k + ${a * perLanes + q * reader.quadDistance}u` : reader.position(`unit${a}`, q);
-      lines.push(`    let k${q} = ${place};`);
+      lines.push(`    let k${q} = ${reader.position(`unit${a}`, q)};`);
       if (normed) lines.push(`    let gain${q} = ${gainQuadWgsl(slots.norm!, `k${q}`)};`);
       for (const m of rows) {
         if (!normed) {
@@ -107,14 +117,16 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
           const into = reader.scaled ? `part${m}` : sumName(matrix, r, m);
           if (reader.scaled) lines.push(`      var part${m} = 0.0;`);
           for (const [w, x] of terms) lines.push(`      ${into} = fma(${w}, ${x}, ${into});`);
-          if (reader.scaled) lines.push(`      ${sumName(matrix, r, m)} = fma(${into}, scale${a}_${matrix}_${r}, ${sumName(matrix, r, m)});`);
+          if (reader.scaled)
+            lines.push(
+              `      ${sumName(matrix, r, m)} = fma(${into}, scale${a}_${matrix}_${r}, ${sumName(matrix, r, m)});`,
+            );
         }
         lines.push('    }');
       }
     }
     lines.push('  }');
   }
-  if (counted) lines.push(`  k += ${perLanes * aheads.length}u;`);
   lines.push('}');
   return lines.join('\n  ');
 }
@@ -176,12 +188,15 @@ function finishTogether(constants: MatvecConstants): string {
   const [matrices, pitch] = [matricesOf(slots), cut.workgroup + 1];
   const results = cut.outputs * cut.rows;
   const values = [
-    ...range(matrices).flatMap((matrix) => range(cut.outputs).flatMap((r) => range(cut.rows).map((m) => sumName(matrix, r, m)))),
+    ...range(matrices).flatMap((matrix) =>
+      range(cut.outputs).flatMap((r) => range(cut.rows).map((m) => sumName(matrix, r, m))),
+    ),
     ...(sumsSquares(slots) ? range(cut.rows).map((m) => `squares${m}`) : []),
   ];
   const squares = squaresOf(slots, 'row', `laneSum((${matrices * results}u + m) * ${pitch}u + base)`);
   const first = `laneSum(value * ${pitch}u + base)`;
-  const sums = slots.gate === undefined ? first : `vec2<f32>(${first}, laneSum((value + ${results}u) * ${pitch}u + base))`;
+  const sums =
+    slots.gate === undefined ? first : `vec2<f32>(${first}, laneSum((value + ${results}u) * ${pitch}u + base))`;
   return /* wgsl */ `
   ${values.map((value, i) => `lanes[${i * pitch}u + local] = ${value};`).join('\n  ')}
   workgroupBarrier();

@@ -37,7 +37,12 @@ const subgroupLanes = linearDeviceKind(device).subgroupLanes;
 if (subgroupLanes < 2) console.info('Not run, for want of subgroups: matvec with subgroup exchange.');
 
 /** What is tried: the table on every format, each number of lanes on some, and norm and gate on two. */
-const families: readonly { readonly name: string; readonly choice: LinearChoice; readonly formats: readonly WeightFormat[]; readonly fused: boolean }[] = [
+const families: readonly {
+  readonly name: string;
+  readonly choice: LinearChoice;
+  readonly formats: readonly WeightFormat[];
+  readonly fused: boolean;
+}[] = [
   { name: 'the table', choice: table, formats, fused: false },
   { name: 'the table, norm and gate', choice: table, formats: ['bf16', 'q4'], fused: true },
   { name: '8 lanes', choice: lanesChoice(8), formats: ['f32'], fused: false },
@@ -46,8 +51,18 @@ const families: readonly { readonly name: string; readonly choice: LinearChoice;
   ...(subgroupLanes < 2
     ? []
     : [
-        { name: 'subgroups', choice: lanesChoice(Math.min(32, subgroupLanes), { subgroups: true }), formats: ['q4', 'f16'] as const, fused: false },
-        { name: 'subgroups, norm and gate', choice: lanesChoice(Math.min(32, subgroupLanes), { subgroups: true }), formats: ['q4'] as const, fused: true },
+        {
+          name: 'subgroups',
+          choice: lanesChoice(Math.min(32, subgroupLanes), { subgroups: true }),
+          formats: ['q4', 'f16'] as const,
+          fused: false,
+        },
+        {
+          name: 'subgroups, norm and gate',
+          choice: lanesChoice(Math.min(32, subgroupLanes), { subgroups: true }),
+          formats: ['q4'] as const,
+          fused: true,
+        },
       ]),
   { name: '64 lanes', choice: lanesChoice(64), formats: ['bf16'], fused: false },
 ];
@@ -85,12 +100,15 @@ async function product(x: Float32Array<ArrayBuffer>, { format, choice, shape, bi
       lowerLinear(lowering, plan, choice);
     },
   });
-  const graph = trace((traced) => traced.output('y', traced.apply(operation, [traced.input('x', [rows, width])], {})[0]!));
+  const graph = trace((traced) =>
+    traced.output('y', traced.apply(operation, [traced.input('x', [rows, width])], {})[0]!),
+  );
   const store = new WeightStore(device, bindingBytes === undefined ? {} : { bindingBytes });
   const program = await compile(graph, { device, name: 'chosen', weights: store });
   store.allocate();
   await packedUpload(fused ? [...matrices, gain] : matrices).upload(store);
-  for (const buffer of program.scratchBuffers) device.gpu.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(0x7fc0_dead));
+  for (const buffer of program.scratchBuffers)
+    device.gpu.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(0x7fc0_dead));
   program.write('x', x);
   const y = await device.scoped(() => {
     const commands = new Commands(device).run(program);
