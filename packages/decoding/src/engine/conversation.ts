@@ -111,6 +111,7 @@ export class Conversation {
     this.#closed = true;
   }
 
+  /** As {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -23,6 +23,7 @@ export interface EngineOptions {
   readonly decoder: Decoder;
   /** Decides what is kept when no drafter is used, and for drafters opened without a verifier of their own. */
   readonly verifier: Verifier;
+  /** Makes the noise that is keyed by the seed in a conversation's settings. */
   readonly noise: (settings: State) => Noise;
   readonly weights: {
     readonly store: WeightStore;

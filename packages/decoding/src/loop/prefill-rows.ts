@@ -95,7 +95,7 @@ export function prefillRows(graph: Graph, states: { loop: State; history: State 
 const advanceKernel = defineKernel({
   name: 'advance',
   bindings: { count: read('u32'), words: readWrite('u32') },
-  wgsl: (_: object) => /* wgsl */ `
+  wgsl: () => /* wgsl */ `
 @compute @workgroup_size(1)
 fn main() { words[${loopWords.length}] += count[0]; }`,
 });

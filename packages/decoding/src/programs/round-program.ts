@@ -11,8 +11,8 @@ import type {
   TokenTree,
   Verifier,
 } from '@forerun/contracts';
-import type { Graph } from '@forerun/tensor';
-import { Tensor, trace } from '@forerun/tensor';
+import type { Graph, Tensor } from '@forerun/tensor';
+import { trace } from '@forerun/tensor';
 import { keep } from '../loop/keep.ts';
 import type { LoopStates } from '../loop/loop-states.ts';
 import type { RoundHead } from '../loop/round-head.ts';

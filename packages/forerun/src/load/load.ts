@@ -33,6 +33,7 @@ export interface LoadOptions extends SourceOptions {
   readonly draft?: ModelSource | undefined;
   /** Refuse to load when weights, one conversation and scratch need more device bytes than this. */
   readonly memoryLimitBytes?: number | undefined;
+  /** Called whenever a slice of weights has reached the device. */
   readonly onProgress?: ((progress: ModelLoadProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }

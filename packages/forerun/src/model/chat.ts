@@ -74,6 +74,7 @@ export class Chat {
     this.#conversation.close();
   }
 
+  /** As {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -63,6 +63,7 @@ export class Generation implements AsyncIterable<GenerationPiece> {
     return this.#finish();
   }
 
+  /** The pieces from the first on, as they come. */
   [Symbol.asyncIterator](): AsyncIterator<GenerationPiece, void> {
     let at = 0;
     return {

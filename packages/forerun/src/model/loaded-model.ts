@@ -162,6 +162,7 @@ export class LoadedModel {
     if (this.#ownsDevice) this.engine.device.destroy();
   }
 
+  /** As {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }
