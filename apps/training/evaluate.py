@@ -87,11 +87,12 @@ def main():
     for name, folder, shape in (('stories', options.target, TARGET), ('stories-draft', options.draft, DRAFT)):
         report['perplexity'][name] = {}
         for source, batches in held_out.items():
-            figures = {}
+            figures, exact = {}, None
             for form, rounding in FORMATS.items():
                 loss, count = losses(load(folder, shape, rounding), batches, tables)
+                exact = loss if exact is None else exact
                 figures[form] = {'loss': round(loss, 5), 'perplexity': round(math.exp(loss), 4)}
-                figures[form]['againstF32'] = f"{100 * (math.exp(loss - figures['f32']['loss']) - 1):+.3f} %"
+                figures[form]['againstF32'] = f"{100 * (math.exp(loss - exact) - 1):+.3f} %"
             report['perplexity'][name][source] = {'tokens': count, **figures}
             print(name, source, json.dumps(report['perplexity'][name][source]), flush=True)
     target, draft = (load(folder, shape, FORMATS['f32']) for folder, shape in ((options.target, TARGET), (options.draft, DRAFT)))

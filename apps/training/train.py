@@ -236,7 +236,7 @@ class Trainer:
         self.log(target=describe(TARGET), draft=describe(DRAFT), recipe=recipe, world=self.world, torch=torch.__version__)
         self.save('stories-draft', student)
         if self.rank == 0:
-            plot_curves(self.records, options.out / 'curves.png')
+            plot_curves([self.records], options.out / 'curves.png', options.batch_tokens * self.world)
         if self.world > 1:
             dist.barrier()
 
