@@ -140,7 +140,6 @@ export class Conversation {
           const { width, program } = await choose();
           const ahead = inFlight.reduce((sum, round) => sum + round.width, 0);
           inFlight.push(this.#submit(program, { width, from: read, bound: read + ahead + width }));
-          roundsByWidth[width] = (roundsByWidth[width] ?? 0) + 1;
         }
         const waiting = performance.now();
         const round = inFlight.shift()!;
@@ -158,6 +157,8 @@ export class Conversation {
         const text = this.#keep(tokens, { request, stops, shownAfter });
         decodeEnd = performance.now();
         const { proposal } = counters;
+        // Rounds in flight behind the end did nothing, so a round counts when it is read.
+        roundsByWidth[round.width] = (roundsByWidth[round.width] ?? 0) + 1;
         this.#policy.observe(round.width, proposal.acceptedRows - 1);
         if (text.stopped) reason = 'stop-string';
         else if (counters.stopped) reason = counters.reason as StopReason;

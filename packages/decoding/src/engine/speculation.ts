@@ -90,6 +90,7 @@ export class Speculation {
     if (known) return known;
     const made = this.#engine.compile(tracePrefill(this.#parts(), chunk), `prefill of ${chunk}`);
     this.#prefills.set(chunk, made);
+    made.catch(() => void this.#prefills.delete(chunk));
     return made;
   }
 

@@ -20,7 +20,10 @@ describe('the end of a run', () => {
       const { tokens } = await run(conversation, { prompt, maxTokens, sampling, width });
       expect(tokens).toEqual(plain.slice(0, maxTokens));
       expect(conversation.tokens).toEqual([...prompt, ...tokens]);
-      expect(conversation.statistics).toMatchObject({ stopReason: 'max-tokens', generatedTokens: maxTokens });
+      const { statistics } = conversation;
+      expect(statistics).toMatchObject({ stopReason: 'max-tokens', generatedTokens: maxTokens });
+      expect(statistics!.roundsByWidth).toEqual({ [width]: statistics!.rounds });
+      expect(statistics!.rounds).toBe(Math.ceil(maxTokens / width));
     }
   });
 
