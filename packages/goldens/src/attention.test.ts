@@ -35,10 +35,19 @@ function goldenTensors(name: string): Record<string, Golden> {
   >;
   const arrays = { F32: Float32Array, I32: Int32Array, U8: Uint8Array } as const;
   return Object.fromEntries(
-    Object.entries(header).map(([tensor, { dtype, shape, data_offsets: [begin, end] }]) => {
-      const data = bytes.slice(8 + headerBytes + begin, 8 + headerBytes + end).buffer;
-      return [tensor, { shape, data: new arrays[dtype as keyof typeof arrays](data) }];
-    }),
+    Object.entries(header).map(
+      ([
+        tensor,
+        {
+          dtype,
+          shape,
+          data_offsets: [begin, end],
+        },
+      ]) => {
+        const data = bytes.slice(8 + headerBytes + begin, 8 + headerBytes + end).buffer;
+        return [tensor, { shape, data: new arrays[dtype as keyof typeof arrays](data) }];
+      },
+    ),
   );
 }
 
@@ -78,11 +87,17 @@ function visible({ params }: Case, tensors: Record<string, Golden>, [rows, keys]
     return { length: 0, depths: path.map((seen) => (seen.length - 1) >>> 0), path };
   }
   if (segments) {
-    return { depths: upTo(rows), begins: upTo(rows).map((row) => Math.max(...segments.filter((start) => start <= row))) };
+    return {
+      depths: upTo(rows),
+      begins: upTo(rows).map((row) => Math.max(...segments.filter((start) => start <= row))),
+    };
   }
   if (causal) return { depths: upTo(rows).map((row) => keys - rows + row) };
   if (window) {
-    return { depths: upTo(rows).map((row) => Math.min(row + window, keys - 1)), begins: upTo(rows).map((row) => Math.max(0, row - window)) };
+    return {
+      depths: upTo(rows).map((row) => Math.min(row + window, keys - 1)),
+      begins: upTo(rows).map((row) => Math.max(0, row - window)),
+    };
   }
   return { depths: upTo(rows).map(() => keys - 1) };
 }
@@ -91,7 +106,11 @@ function visible({ params }: Case, tensors: Record<string, Golden>, [rows, keys]
 async function run(name: string, { batch, chunk }: { batch: number; chunk: number }): Promise<number[]> {
   const { params } = cases[name]!;
   const tensors = goldenTensors(name);
-  const [q, k, v] = [tensors['q']!, tensors['k']!, tensors['v']!].map((tensor) => rowMajor(tensor, batch)) as [ReturnType<typeof rowMajor>, ReturnType<typeof rowMajor>, ReturnType<typeof rowMajor>];
+  const [q, k, v] = [tensors['q']!, tensors['k']!, tensors['v']!].map((tensor) => rowMajor(tensor, batch)) as [
+    ReturnType<typeof rowMajor>,
+    ReturnType<typeof rowMajor>,
+    ReturnType<typeof rowMajor>,
+  ];
   const keys = new State({ name: 'keys', shape: k.shape, dtype: 'f32' });
   const values = new State({ name: 'values', shape: v.shape, dtype: 'f32' });
   const sinks = tensors['sinks'] && new Weight({ name: 'sinks', shape: tensors['sinks'].shape, format: 'f32' });
@@ -104,9 +123,12 @@ async function run(name: string, { batch, chunk }: { batch: number; chunk: numbe
     const rows = Math.min(chunk, total - begin);
     const of = <T>(list: readonly T[]) => list.slice(begin, begin + rows);
     const maxDepth = Math.max(1, ...(seen.path ?? []).map((path) => path.length));
-    const u32 = (graph: Graph, data: readonly number[], shape = [data.length]): Tensor => graph.constant(Uint32Array.from(data), shape);
+    const u32 = (graph: Graph, data: readonly number[], shape = [data.length]): Tensor =>
+      graph.constant(Uint32Array.from(data), shape);
     const { outputs } = await hold(device, {
-      inputs: { q: { shape: [rows, heads, dim], data: q.data.slice(begin * heads * dim, (begin + rows) * heads * dim) } },
+      inputs: {
+        q: { shape: [rows, heads, dim], data: q.data.slice(begin * heads * dim, (begin + rows) * heads * dim) },
+      },
       body: (t, graph) => ({
         o: attention(
           t.q,
@@ -116,7 +138,15 @@ async function run(name: string, { batch, chunk }: { batch: number; chunk: numbe
             count: u32(graph, [rows]),
             length: u32(graph, [seen.length ?? 0]),
             ...(seen.begins ? { begins: u32(graph, of(seen.begins)) } : {}),
-            ...(seen.path ? { path: u32(graph, of(seen.path).flatMap((path) => upTo(maxDepth).map((at) => path[at] ?? 0)), [rows, maxDepth]) } : {}),
+            ...(seen.path
+              ? {
+                  path: u32(
+                    graph,
+                    of(seen.path).flatMap((path) => upTo(maxDepth).map((at) => path[at] ?? 0)),
+                    [rows, maxDepth],
+                  ),
+                }
+              : {}),
           },
           {
             scale: params.scale,
@@ -126,7 +156,10 @@ async function run(name: string, { batch, chunk }: { batch: number; chunk: numbe
           },
         ),
       }),
-      states: new Map([[keys, k.data], [values, v.data]]),
+      states: new Map([
+        [keys, k.data],
+        [values, v.data],
+      ]),
       weights,
       upload: uploadFloats(weights),
       tolerance: 1e-5,
@@ -143,8 +176,12 @@ describe('attention agrees with PyTorch', () => {
       const expected = rowMajor(golden, batch);
       for (const chunk of new Set([expected.shape[0], Math.min(expected.shape[0], 40)])) {
         const out = await run(name, { batch, chunk });
-        expect(relativeError(out, expected.data), `${chunk} rows at a time`).toBeLessThanOrEqual(cases[name]!.tolerance.relNorm);
-        expect(Math.max(...out.map((value, i) => Math.abs(value - expected.data[i]!)))).toBeLessThanOrEqual(cases[name]!.tolerance.maxAbs);
+        expect(relativeError(out, expected.data), `${chunk} rows at a time`).toBeLessThanOrEqual(
+          cases[name]!.tolerance.relNorm,
+        );
+        expect(Math.max(...out.map((value, i) => Math.abs(value - expected.data[i]!)))).toBeLessThanOrEqual(
+          cases[name]!.tolerance.maxAbs,
+        );
       }
     }
   });

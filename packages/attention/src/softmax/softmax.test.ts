@@ -49,7 +49,8 @@ class Conversation {
     const maxDepth = Math.max(1, ...(paths ?? []).map((path) => path.length));
     const graph = trace((g) => {
       const u32 = (data: readonly number[], shape = [data.length]): Tensor => g.constant(Uint32Array.from(data), shape);
-      const f32 = (part: 'q' | 'k' | 'v', count: number) => g.constant(Float32Array.from(all.flatMap((token) => token[part])), [M, count, headDim]);
+      const f32 = (part: 'q' | 'k' | 'v', count: number) =>
+        g.constant(Float32Array.from(all.flatMap((token) => token[part])), [M, count, headDim]);
       const rows: Rows = {
         inputs: u32(tokens),
         positions: u32(tokens),
@@ -58,13 +59,23 @@ class Conversation {
         spans: u32(tokens),
         count: u32([count]),
         length: u32([length]),
-        ...(paths ? { path: u32(paths.flatMap((path) => Array.from({ length: maxDepth }, (_, at) => length + (path[at] ?? 0))), [M, maxDepth]) } : {}),
+        ...(paths
+          ? {
+              path: u32(
+                paths.flatMap((path) => Array.from({ length: maxDepth }, (_, at) => length + (path[at] ?? 0))),
+                [M, maxDepth],
+              ),
+            }
+          : {}),
       };
       layers.forEach((_, layer) => {
-        g.output(`${layer}`, this.#state.attend(layer, { q: f32('q', heads), k: f32('k', kvHeads), v: f32('v', kvHeads) }, rows));
+        g.output(
+          `${layer}`,
+          this.#state.attend(layer, { q: f32('q', heads), k: f32('k', kvHeads), v: f32('v', kvHeads) }, rows),
+        );
       });
       if (accepted) {
-        const path = u32([...accepted, ...new Array<number>(M - accepted.length).fill(0)]);
+        const path = u32([...accepted, ...Array.from({ length: M - accepted.length }, () => 0)]);
         this.#state.commit({ path, count: u32([accepted.length]), length: rows.length, tree: parents !== undefined });
       }
     });
@@ -77,11 +88,14 @@ class Conversation {
 
   /** The first `tokens` slots of every state. */
   async kept(tokens: number): Promise<readonly HostArray[]> {
-    return Promise.all(this.#state.states.map((state) => this.#buffers.read(state, 0, (tokens * state.shape[1]! * state.shape[2]!))));
+    return Promise.all(
+      this.#state.states.map((state) => this.#buffers.read(state, 0, tokens * state.shape[1]! * state.shape[2]!)),
+    );
   }
 }
 
-const row = (outputs: readonly HostArray[], index: number) => outputs.map((output) => output.slice(index * heads * headDim, (index + 1) * heads * headDim));
+const row = (outputs: readonly HostArray[], index: number) =>
+  outputs.map((output) => output.slice(index * heads * headDim, (index + 1) * heads * headDim));
 const prompt = Array.from({ length: 10 }, (_, i) => i);
 
 describe.each(['f32', 'f16'] as const)('softmax attention over a cache in %s', (cache) => {
@@ -99,7 +113,12 @@ describe.each(['f32', 'f16'] as const)('softmax attention over a cache in %s', (
     await chain.run({ tokens: prompt, length: 0 });
     await tree.run({ tokens: prompt, length: 0 });
     const expected = await chain.run({ tokens: [20, 21, 22], length: 10 });
-    const verified = await tree.run({ tokens: [20, 90, 21, 91, 22, 92], parents: [0, 0, 0, 1, 2, 3], length: 10, accepted: [0, 2, 4] });
+    const verified = await tree.run({
+      tokens: [20, 90, 21, 91, 22, 92],
+      parents: [0, 0, 0, 1, 2, 3],
+      length: 10,
+      accepted: [0, 2, 4],
+    });
     [0, 2, 4].forEach((at, i) => expect(row(verified, at)).toEqual(row(expected, i)));
     expect(await tree.kept(13)).toEqual(await chain.kept(13));
     expect(await tree.run({ tokens: [23], length: 13 })).toEqual(await chain.run({ tokens: [23], length: 13 }));
@@ -126,13 +145,20 @@ describe.each(['f32', 'f16'] as const)('softmax attention over a cache in %s', (
 describe('softmaxAttention', () => {
   it('names its states and says how far it can go back', () => {
     const state = softmaxAttention(layers, 32, { rollbackTokens: 0, name: 'draft' });
-    expect(state.states.map(({ name }) => name)).toEqual(['draft.0.keys', 'draft.0.values', 'draft.1.keys', 'draft.1.values']);
+    expect(state.states.map(({ name }) => name)).toEqual([
+      'draft.0.keys',
+      'draft.0.values',
+      'draft.1.keys',
+      'draft.1.values',
+    ]);
     expect([state.reachable(7), state.reachable(50)]).toEqual([7, 32]);
   });
 
   it('refuses capacities and widths that cannot be', () => {
     expect(() => softmaxAttention(layers, 0, { rollbackTokens: 0 })).toThrow(ArgumentError);
     expect(() => softmaxAttention(layers, 1.5, { rollbackTokens: 0 })).toThrow(ArgumentError);
-    expect(() => softmaxAttention([{ kvHeads: 1, headDim: 5 }], 8, { rollbackTokens: 0, cache: 'f16' })).toThrow(ArgumentError);
+    expect(() => softmaxAttention([{ kvHeads: 1, headDim: 5 }], 8, { rollbackTokens: 0, cache: 'f16' })).toThrow(
+      ArgumentError,
+    );
   });
 });

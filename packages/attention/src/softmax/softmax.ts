@@ -10,7 +10,9 @@ function declareCache(
 ): KvCache {
   const state = (part: string, width: number): StateType => {
     if (packed && width % 2 !== 0) {
-      throw new ArgumentError(`${name}.${part}: an f16 cache packs elements in pairs, so heads must have an even width, got ${width}. Use cache: 'f32'.`);
+      throw new ArgumentError(
+        `${name}.${part}: an f16 cache packs elements in pairs, so heads must have an even width, got ${width}. Use cache: 'f32'.`,
+      );
     }
     return new State({
       name: `${name}.${part}`,

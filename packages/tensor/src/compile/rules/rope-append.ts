@@ -24,10 +24,15 @@ interface Turned {
 }
 
 /** The node, if it applies `operation`. */
-const only = (node: GraphNode | undefined, operation: unknown) => ((node?.operation as unknown) === operation ? node : undefined);
+const only = (node: GraphNode | undefined, operation: unknown) =>
+  (node?.operation as unknown) === operation ? node : undefined;
 
 /** The linear operation with several outputs that makes a tensor, seen through reshapes of which each has one reader. */
-function packedSource(tensor: Tensor, { producers, readers }: FusionContext, soleReader: boolean): GraphNode | undefined {
+function packedSource(
+  tensor: Tensor,
+  { producers, readers }: FusionContext,
+  soleReader: boolean,
+): GraphNode | undefined {
   let current = tensor;
   for (;;) {
     if (soleReader && readers.get(current) !== 1) return undefined;
@@ -67,7 +72,11 @@ function alike(a: Turned, b: Turned): boolean {
 }
 
 /** The fused node for one append, and the nodes that it replaces. */
-function fused(append: GraphNode, queries: Turned, context: FusionContext): { node: GraphNode; replaced: readonly GraphNode[] } | undefined {
+function fused(
+  append: GraphNode,
+  queries: Turned,
+  context: FusionContext,
+): { node: GraphNode; replaced: readonly GraphNode[] } | undefined {
   const [k, v, slots, count, keys, values] = append.operands as readonly [Tensor, Tensor, Tensor, Tensor, State, State];
   if (context.readers.get(k) !== 1) return undefined;
   const keyHeads = turned(context.producers.get(k), context);
@@ -83,14 +92,22 @@ function fused(append: GraphNode, queries: Turned, context: FusionContext): { no
     bySpan: spans !== undefined,
   };
   const operands = ropeAppendList({
-    q: queries.source, k: keyHeads.source, v, slots, count, keys, values,
+    q: queries.source,
+    k: keyHeads.source,
+    v,
+    slots,
+    count,
+    keys,
+    values,
     positions: positions as Operand,
     steps: steps as Operand,
     spans,
     queryGain: gains[0],
     keyGain: gains[1],
   });
-  const replaced = [append, queries.rope, queries.norm, keyHeads.rope, keyHeads.norm].filter((node) => node !== undefined);
+  const replaced = [append, queries.rope, queries.norm, keyHeads.rope, keyHeads.norm].filter(
+    (node) => node !== undefined,
+  );
   const operation = ropeAppendOperation as unknown as Operation;
   return { node: { ...append, operation, operands, attributes, outputs: queries.rope.outputs }, replaced };
 }

@@ -18,7 +18,12 @@ const cacheOf = (shape: [number, number, number], packed: boolean) => {
 
 describe('appendKv', () => {
   for (const packed of [false, true]) {
-    for (const [rows, kvHeads, width, count] of [[1, 1, 2, 1], [7, 3, 18, 5], [64, 2, 64, 64], [100, 1, 10, 63]] as const) {
+    for (const [rows, kvHeads, width, count] of [
+      [1, 1, 2, 1],
+      [7, 3, 18, 5],
+      [64, 2, 64, 64],
+      [100, 1, 10, 63],
+    ] as const) {
       it(`writes ${count} of ${rows} rows of ${kvHeads} x ${width}${packed ? ' as f16' : ''}`, async () => {
         const slots = Array.from({ length: rows }, (_, i) => (i * 37 + 5) % 101);
         await hold(device, {
@@ -36,7 +41,28 @@ describe('appendKv', () => {
   }
 
   it('rounds to f16 as IEEE 754 does, saturates, and keeps what is not a number', async () => {
-    const values = [0, -0, 1, -1.5, 65_504, 65_519, 65_520, 1e9, -1e9, 6.1e-5, 6.09e-5, 5.96e-8, 2.98e-8, 2.99e-8, 1e-9, -3.3e-6, 1.00048828125, 1.00146484375, 0.333333333, NaN];
+    const values = [
+      0,
+      -0,
+      1,
+      -1.5,
+      65_504,
+      65_519,
+      65_520,
+      1e9,
+      -1e9,
+      6.1e-5,
+      6.09e-5,
+      5.96e-8,
+      2.98e-8,
+      2.99e-8,
+      1e-9,
+      -3.3e-6,
+      1.00048828125,
+      1.00146484375,
+      0.333333333,
+      NaN,
+    ];
     const cache = cacheOf([1, 1, values.length], true);
     const { states } = await hold(device, {
       inputs: {
@@ -52,7 +78,13 @@ describe('appendKv', () => {
     const halves = values.map((_, i) => halfNumber((words[i >> 1]! >>> (16 * (i & 1))) & 0xffff));
     expect(halves[6]).toBe(65_504);
     expect(halves.at(-1)).toBeNaN();
-    values.slice(0, -1).forEach((value, i) => expect(Math.abs(halves[i]! - Math.max(-65_504, Math.min(65_504, value)))).toBeLessThanOrEqual(Math.abs(value) * 2 ** -11 + 2 ** -25));
+    values
+      .slice(0, -1)
+      .forEach((value, i) =>
+        expect(Math.abs(halves[i]! - Math.max(-65_504, Math.min(65_504, value)))).toBeLessThanOrEqual(
+          Math.abs(value) * 2 ** -11 + 2 ** -25,
+        ),
+      );
   });
 
   it('has the inverse of every f16', () => {
@@ -87,9 +119,14 @@ describe('appendKv', () => {
 describe('moveRows', () => {
   for (const states of [1, 4, 7]) {
     it(`moves the accepted rows of ${states} caches in place`, async () => {
-      const caches = Array.from({ length: states }, (_, i) => new State({ name: `cache ${i}`, shape: [40, 2, 3 + 16 * i], dtype: i % 2 ? 'u32' : 'f32' }));
+      const caches = Array.from(
+        { length: states },
+        (_, i) => new State({ name: `cache ${i}`, shape: [40, 2, 3 + 16 * i], dtype: i % 2 ? 'u32' : 'f32' }),
+      );
       const content = caches.map(({ shape, dtype }) =>
-        Array.from({ length: shape[0]! * shape[1]! * shape[2]! }, () => (dtype === 'u32' ? random.integer(2 ** 32) : Math.fround(random.normal()))),
+        Array.from({ length: shape[0]! * shape[1]! * shape[2]! }, () =>
+          dtype === 'u32' ? random.integer(2 ** 32) : Math.fround(random.normal()),
+        ),
       );
       await hold(device, {
         inputs: {

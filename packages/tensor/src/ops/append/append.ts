@@ -70,13 +70,23 @@ export const appendOperation = defineOperation({
  * @param rows - `slots`: `[M]` u32; `count`: `[1]` u32 rows in use.
  * @throws {@link ShapeError} or {@link DTypeError} if they do not fit the cache.
  */
-export function appendKv(cache: KvCache, k: Tensor, v: Tensor, rows: { readonly slots: Tensor; readonly count: Tensor }): void {
+export function appendKv(
+  cache: KvCache,
+  k: Tensor,
+  v: Tensor,
+  rows: { readonly slots: Tensor; readonly count: Tensor },
+): void {
   const { kvHeads, keyDim, valueDim } = cacheLayout(cache);
   const count = rows.slots.shape[0]!;
-  for (const [name, tensor, width] of [['k', k, keyDim], ['v', v, valueDim]] as const) {
+  for (const [name, tensor, width] of [
+    ['k', k, keyDim],
+    ['v', v, valueDim],
+  ] as const) {
     if (tensor.dtype !== 'f32') throw new DTypeError(`appendKv: expected ${name} as f32, got ${tensor.dtype}.`);
     if (shapeText(tensor.shape) !== shapeText([count, kvHeads, width])) {
-      throw new ShapeError(`appendKv: expected ${name} as ${shapeText([count, kvHeads, width])} for cache "${cache.keys.name}", got ${shapeText(tensor.shape)}.`);
+      throw new ShapeError(
+        `appendKv: expected ${name} as ${shapeText([count, kvHeads, width])} for cache "${cache.keys.name}", got ${shapeText(tensor.shape)}.`,
+      );
     }
   }
   if (rows.slots.dtype !== 'u32' || rows.count.dtype !== 'u32') {

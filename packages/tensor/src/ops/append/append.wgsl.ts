@@ -25,7 +25,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
 /** Rows into an f32 cache. */
 export const appendKernel = defineKernel({
   name: 'append-kv',
-  bindings: { k: read('f32'), v: read('f32'), slots: read('u32'), count: read('u32'), keys: readWrite('f32'), values: readWrite('f32') },
+  bindings: {
+    k: read('f32'),
+    v: read('f32'),
+    slots: read('u32'),
+    count: read('u32'),
+    keys: readWrite('f32'),
+    values: readWrite('f32'),
+  },
   uniforms: { rows: 'u32', capacity: 'u32' },
   wgsl: (c: AppendConstants) => body(c, (name, index) => `${name}[${index}]`),
 });

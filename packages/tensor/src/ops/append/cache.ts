@@ -29,7 +29,9 @@ export interface CacheLayout {
 export function cacheLayout({ keys, values }: KvCache): CacheLayout {
   const packed = keys.dtype === 'u32';
   if (keys.dtype !== values.dtype || keys.dtype === 'i32') {
-    throw new DTypeError(`Cache "${keys.name}": expected keys and values both f32, or both u32 (packed f16); got ${keys.dtype} and ${values.dtype}.`);
+    throw new DTypeError(
+      `Cache "${keys.name}": expected keys and values both f32, or both u32 (packed f16); got ${keys.dtype} and ${values.dtype}.`,
+    );
   }
   const [capacity, kvHeads, keyWords] = keys.shape;
   const [valueCapacity, valueHeads, valueWords] = values.shape;
@@ -39,7 +41,13 @@ export function cacheLayout({ keys, values }: KvCache): CacheLayout {
     );
   }
   const perWord = packed ? 2 : 1;
-  return { capacity: capacity!, kvHeads: kvHeads!, keyDim: keyWords! * perWord, valueDim: valueWords! * perWord, packed };
+  return {
+    capacity: capacity!,
+    kvHeads: kvHeads!,
+    keyDim: keyWords! * perWord,
+    valueDim: valueWords! * perWord,
+    packed,
+  };
 }
 
 /** Words of one slot of a state. */

@@ -97,7 +97,9 @@ export function moveRows(
 ): void {
   const { path, count, length } = accepted;
   if ([path, count, length].some(({ dtype }) => dtype !== 'u32')) {
-    throw new DTypeError(`moveRows: expected path, count and length as u32, got ${path.dtype}, ${count.dtype} and ${length.dtype}.`);
+    throw new DTypeError(
+      `moveRows: expected path, count and length as u32, got ${path.dtype}, ${count.dtype} and ${length.dtype}.`,
+    );
   }
   if (path.shape.length !== 1) throw new ShapeError(`moveRows: expected path as [M], got ${shapeText(path.shape)}.`);
   for (let begin = 0; begin < states.length; begin += names.length) {

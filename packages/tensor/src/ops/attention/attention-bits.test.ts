@@ -23,12 +23,16 @@ interface Layout {
 
 /** A cache that holds the sequence as `layout` says, and other numbers elsewhere. */
 function cacheOf({ capacity, slotOf, packed = false }: Layout) {
-  const states = ['k', 'v'].map((name) => new State({ name, shape: [capacity, kvHeads, packed ? dim / 2 : dim], dtype: packed ? 'u32' : 'f32' }));
+  const states = ['k', 'v'].map(
+    (name) => new State({ name, shape: [capacity, kvHeads, packed ? dim / 2 : dim], dtype: packed ? 'u32' : 'f32' }),
+  );
   const contents = (['k', 'v'] as const).map((part) => {
     const slots = Array.from({ length: capacity }, token);
     sequence.forEach((entry, position) => (slots[slotOf(position)] = entry[part]));
     const flat = slots.flat();
-    return packed ? Array.from({ length: flat.length / 2 }, (_, i) => packHalves(flat[2 * i]!, flat[2 * i + 1]!)) : flat;
+    return packed
+      ? Array.from({ length: flat.length / 2 }, (_, i) => packHalves(flat[2 * i]!, flat[2 * i + 1]!))
+      : flat;
   });
   return { states: states as [State, State], contents: new Map(states.map((state, i) => [state, contents[i]!])) };
 }
@@ -41,14 +45,22 @@ function apply(
   options: { family: AttentionFamily; window?: number },
 ): Tensor {
   const operands = [t.q, keys, values, t.depths, t.count, t.length, ...(t.path ? [t.path] : [])];
-  return t.q.graph.apply(attentionOperation, operands, { scale: 0.25, tree: t.path !== undefined, method: 'split', ...options })[0]!;
+  return t.q.graph.apply(attentionOperation, operands, {
+    scale: 0.25,
+    tree: t.path !== undefined,
+    method: 'split',
+    ...options,
+  })[0]!;
 }
 
 const u32 = (...data: number[]) => ({ shape: [data.length], dtype: 'u32' as const, data });
 const query = Array.from({ length: heads * dim }, () => Math.fround(random.normal()));
 
 /** Bits of the query's row at position `depth`, alone. */
-async function alone(layout: Layout, { depth, ...options }: { depth: number; family: AttentionFamily; window?: number; bound?: number }) {
+async function alone(
+  layout: Layout,
+  { depth, ...options }: { depth: number; family: AttentionFamily; window?: number; bound?: number },
+) {
   const { states, contents } = cacheOf(layout);
   const { outputs } = await hold(device, {
     inputs: { q: { shape: [1, heads, dim], data: query }, depths: u32(depth), count: u32(1), length: u32(depth) },
@@ -61,18 +73,43 @@ async function alone(layout: Layout, { depth, ...options }: { depth: number; fam
 }
 
 /** Bits of the query's row at the end of a path through a tree of `rows` rows whose other rows go elsewhere. */
-async function inTree({ depth, length, rows, ...options }: { depth: number; length: number; rows: number; family: AttentionFamily; window?: number; packed?: boolean }) {
+async function inTree({
+  depth,
+  length,
+  rows,
+  ...options
+}: {
+  depth: number;
+  length: number;
+  rows: number;
+  family: AttentionFamily;
+  window?: number;
+  packed?: boolean;
+}) {
   // Slots of the path's positions: some order that is neither ascending nor dense.
   const slots = Array.from({ length: rows }, (_, i) => length + ((i * 29 + 17) % rows));
-  const { states, contents } = cacheOf({ capacity: 800, slotOf: (position) => (position < length ? position : (slots[position - length] ?? position + 100)), packed: options.packed ?? false });
+  const { states, contents } = cacheOf({
+    capacity: 800,
+    slotOf: (position) => (position < length ? position : (slots[position - length] ?? position + 100)),
+    packed: options.packed ?? false,
+  });
   const place = rows - 2;
-  const depths = Array.from({ length: rows }, (_, row) => (row === place ? depth : length + (row % (depth - length + 1))));
+  const depths = Array.from({ length: rows }, (_, row) =>
+    row === place ? depth : length + (row % (depth - length + 1)),
+  );
   const path = Array.from({ length: rows }, (_, row) =>
-    Array.from({ length: depth - length + 1 }, (_, at) => (row === place ? slots[at]! : length + ((row + at * 7) % rows))),
+    Array.from({ length: depth - length + 1 }, (_, at) =>
+      row === place ? slots[at]! : length + ((row + at * 7) % rows),
+    ),
   );
   const { outputs } = await hold(device, {
     inputs: {
-      q: { shape: [rows, heads, dim], data: Array.from({ length: rows * heads * dim }, (_, i) => (Math.floor(i / query.length) === place ? query[i % query.length]! : Math.fround(random.normal()))) },
+      q: {
+        shape: [rows, heads, dim],
+        data: Array.from({ length: rows * heads * dim }, (_, i) =>
+          Math.floor(i / query.length) === place ? query[i % query.length]! : Math.fround(random.normal()),
+        ),
+      },
       depths: u32(...depths),
       count: u32(rows),
       length: u32(length),
@@ -99,7 +136,10 @@ describe.each(Object.entries(attentionFamilies))("a row's bits (%s family)", (ki
       await holdRowsInvariant(device, {
         rows: { q: { shape: [heads, dim] }, depths: { shape: [], dtype: 'u32', data: depths } },
         body: (t, graph) => {
-          const rows = { count: graph.constant(Uint32Array.of(t.q.shape[0]!)), length: graph.constant(Uint32Array.of(576)) };
+          const rows = {
+            count: graph.constant(Uint32Array.of(t.q.shape[0]!)),
+            length: graph.constant(Uint32Array.of(576)),
+          };
           return { y: apply({ ...t, ...rows }, states, { family, ...options }) };
         },
         states: contents,
@@ -111,7 +151,11 @@ describe.each(Object.entries(attentionFamilies))("a row's bits (%s family)", (ki
     it(`do not depend on the capacity or the bound ${named}`, async () => {
       const expected = await alone({ ...chainLayout, capacity: 641 }, { depth: 611, family, ...options });
       // At the largest, partials would take too much memory and spans are folded inside the first kernel.
-      for (const [capacity, bound] of [[641, 641], [5000, 700], [70_000, 612]] as const) {
+      for (const [capacity, bound] of [
+        [641, 641],
+        [5000, 700],
+        [70_000, 612],
+      ] as const) {
         expect(await alone({ ...chainLayout, capacity }, { depth: 611, family, bound, ...options })).toEqual(expected);
       }
     });

@@ -11,7 +11,8 @@ export interface AttentionReferenceOptions {
 /** The depth of a row without a key. */
 export const seesNothing = 0xffff_ffff;
 
-const element = (cache: NdArray) => (cache.dtype === 'u32' ? (i: number) => unpackHalf(cache.data, i) : (i: number) => cache.data[i]!);
+const element = (cache: NdArray) =>
+  cache.dtype === 'u32' ? (i: number) => unpackHalf(cache.data, i) : (i: number) => cache.data[i]!;
 
 /**
  * Attention in float64: `y = sum_j softmax_j(score_j) v_j` over the visible keys, one row and head at a time.
@@ -19,7 +20,14 @@ const element = (cache: NdArray) => (cache.dtype === 'u32' ? (i: number) => unpa
 export function attentionReference(
   q: NdArray,
   cache: { readonly keys: NdArray; readonly values: NdArray },
-  rows: { readonly depths: NdArray; readonly count: NdArray; readonly length: NdArray; readonly path?: NdArray | undefined; readonly begins?: NdArray | undefined; readonly sinks?: NdArray | undefined },
+  rows: {
+    readonly depths: NdArray;
+    readonly count: NdArray;
+    readonly length: NdArray;
+    readonly path?: NdArray | undefined;
+    readonly begins?: NdArray | undefined;
+    readonly sinks?: NdArray | undefined;
+  },
   { scale, window = Infinity, softcap }: AttentionReferenceOptions,
 ): NdArray {
   const [rowTotal, heads, keyDim] = q.shape as [number, number, number];
@@ -39,7 +47,8 @@ export function attentionReference(
       const kvHead = Math.floor(head / (heads / kvHeads));
       const scores = slots.map((slot) => {
         let dot = 0;
-        for (let i = 0; i < keyDim; i++) dot += q.data[(row * heads + head) * keyDim + i]! * key((slot * kvHeads + kvHead) * keyDim + i);
+        for (let i = 0; i < keyDim; i++)
+          dot += q.data[(row * heads + head) * keyDim + i]! * key((slot * kvHeads + kvHead) * keyDim + i);
         return softcap === undefined ? dot * scale : softcap * Math.tanh((dot * scale) / softcap);
       });
       const sink = rows.sinks?.data[head];
@@ -48,7 +57,8 @@ export function attentionReference(
       const total = weights.reduce((sum, weight) => sum + weight, sink === undefined ? 0 : Math.exp(sink - top));
       slots.forEach((slot, j) => {
         for (let i = 0; i < valueDim; i++) {
-          data[(row * heads + head) * valueDim + i]! += (weights[j]! / total) * value((slot * kvHeads + kvHead) * valueDim + i);
+          data[(row * heads + head) * valueDim + i]! +=
+            (weights[j]! / total) * value((slot * kvHeads + kvHead) * valueDim + i);
         }
       });
     }

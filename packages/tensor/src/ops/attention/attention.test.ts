@@ -58,18 +58,35 @@ async function run(setup: Setup, seed = 3) {
   const { outputs } = await hold(device, {
     inputs,
     body: (t, graph) => ({
-      y: graph.apply(attentionOperation, [t.q, keys, values, t.depths, t.count, t.length, ...(path ? [t.path] : []), ...(setup.begins ? [t.begins] : []), ...(sinks ? [sinks] : [])], {
-        scale: dim ** -0.5,
-        tree: path !== undefined,
-        begins: setup.begins !== undefined,
-        sinks: sinks !== undefined,
-        ...(setup.window ? { window: setup.window } : {}),
-        ...(setup.softcap ? { softcap: setup.softcap } : {}),
-        ...(setup.family ? { family: setup.family } : {}),
-        ...(setup.method ? { method: setup.method } : {}),
-      })[0]!,
+      y: graph.apply(
+        attentionOperation,
+        [
+          t.q,
+          keys,
+          values,
+          t.depths,
+          t.count,
+          t.length,
+          ...(path ? [t.path] : []),
+          ...(setup.begins ? [t.begins] : []),
+          ...(sinks ? [sinks] : []),
+        ],
+        {
+          scale: dim ** -0.5,
+          tree: path !== undefined,
+          begins: setup.begins !== undefined,
+          sinks: sinks !== undefined,
+          ...(setup.window ? { window: setup.window } : {}),
+          ...(setup.softcap ? { softcap: setup.softcap } : {}),
+          ...(setup.family ? { family: setup.family } : {}),
+          ...(setup.method ? { method: setup.method } : {}),
+        },
+      )[0]!,
     }),
-    states: new Map([[keys, content(keys)], [values, content(values)]]),
+    states: new Map([
+      [keys, content(keys)],
+      [values, content(values)],
+    ]),
     weights,
     upload: uploadFloats(weights),
     bound: setup.bound ?? Math.max(...depths) + 1,
@@ -105,7 +122,13 @@ const shapes: Record<string, Setup> = {
   'a window over spans': { ...base, rows: 33, heads: 2, capacity: 900, depths: chain(800, 33), window: 300 },
   'a window of one': { ...base, rows: 3, depths: chain(64, 3), window: 1 },
   'first positions': { ...base, rows: 5, depths: chain(200, 5), begins: [0, 70, 202, 204, 140] },
-  'first positions in a window': { ...base, rows: 5, depths: chain(200, 5), begins: [0, 70, 202, 204, 140], window: 100 },
+  'first positions in a window': {
+    ...base,
+    rows: 5,
+    depths: chain(200, 5),
+    begins: [0, 70, 202, 204, 140],
+    window: 100,
+  },
   'a softcap': { ...base, softcap: 0.7 },
   sinks: { ...base, rows: 3, count: 2, depths: chain(70, 3), sinks: true },
   'sixty-four rows': { ...base, rows: 64, heads: 2, kvHeads: 1, depths: chain(36, 64), length: 36 },
@@ -121,12 +144,23 @@ const methods: Record<string, Partial<Setup>> = {
 
 // Kernels of hardware take a software adapter long to compile, so they see some of the shapes.
 const hardwareShapes = [
-  'a block and one', 'several spans', 'seven query heads a kv head', 'odd width', 'width 256', 'f16, width 66', 'rows that see nothing',
-  'a window over spans', 'first positions in a window', 'sinks', 'two hundred rows',
+  'a block and one',
+  'several spans',
+  'seven query heads a kv head',
+  'odd width',
+  'width 256',
+  'f16, width 66',
+  'rows that see nothing',
+  'a window over spans',
+  'first positions in a window',
+  'sinks',
+  'two hundred rows',
 ];
 
 describe.each(Object.entries(methods))('attention in %s', (name, method) => {
-  const chosen = Object.entries(shapes).filter(([shape]) => name === 'splits of software' || hardwareShapes.includes(shape));
+  const chosen = Object.entries(shapes).filter(
+    ([shape]) => name === 'splits of software' || hardwareShapes.includes(shape),
+  );
   it.each(chosen)('agrees with its reference: %s', async (__, setup) => {
     const y = await run({ ...setup, ...method });
     expect(y.every(Number.isFinite)).toBe(true);
@@ -147,13 +181,36 @@ describe('attention', () => {
         [DTypeError, () => attention(q.to('u32'), { keys, values }, rows, { scale: 1 })],
         [ShapeError, () => attention(q, { keys, values }, { ...rows, depths: u32('two depths', [2]) }, { scale: 1 })],
         [ShapeError, () => attention(q, { keys, values }, { ...rows, path: u32('flat path', [3]) }, { scale: 1 })],
-        [ArgumentError, () => attention(q, { keys, values }, { ...rows, path: u32('path', [3, 2]), begins: rows.depths }, { scale: 1 })],
+        [
+          ArgumentError,
+          () =>
+            attention(q, { keys, values }, { ...rows, path: u32('path', [3, 2]), begins: rows.depths }, { scale: 1 }),
+        ],
         [ArgumentError, () => attention(q, { keys, values }, rows, { scale: 1, window: 0 })],
         [ArgumentError, () => attention(q, { keys, values }, rows, { scale: NaN })],
         [ArgumentError, () => attention(q, { keys, values }, rows, { scale: 1, softcap: 0 })],
-        [ShapeError, () => attention(q, { keys, values }, rows, { scale: 1, sinks: new Weight({ name: 's', shape: [2], format: 'f32' }) })],
-        [ShapeError, () => attention(q, { keys, values: new State({ name: 'v', shape: [9, 2, 4], dtype: 'f32' }) }, rows, { scale: 1 })],
-        [DTypeError, () => attention(q, { keys, values: new State({ name: 'v', shape: [8, 2, 4], dtype: 'u32' }) }, rows, { scale: 1 })],
+        [
+          ShapeError,
+          () =>
+            attention(q, { keys, values }, rows, {
+              scale: 1,
+              sinks: new Weight({ name: 's', shape: [2], format: 'f32' }),
+            }),
+        ],
+        [
+          ShapeError,
+          () =>
+            attention(q, { keys, values: new State({ name: 'v', shape: [9, 2, 4], dtype: 'f32' }) }, rows, {
+              scale: 1,
+            }),
+        ],
+        [
+          DTypeError,
+          () =>
+            attention(q, { keys, values: new State({ name: 'v', shape: [8, 2, 4], dtype: 'u32' }) }, rows, {
+              scale: 1,
+            }),
+        ],
       ];
       for (const [error, body] of refused) expect(body).toThrow(error);
     });

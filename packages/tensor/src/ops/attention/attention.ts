@@ -36,7 +36,12 @@ export const attentionOperation = defineOperation<AttentionAttributes>({
   },
 });
 
-function check(q: Tensor, cache: KvCache, rows: AttentionRows, { window, softcap, sinks, scale }: AttentionOptions): void {
+function check(
+  q: Tensor,
+  cache: KvCache,
+  rows: AttentionRows,
+  { window, softcap, sinks, scale }: AttentionOptions,
+): void {
   const { kvHeads, keyDim } = cacheLayout(cache);
   if (q.dtype !== 'f32') throw new DTypeError(`attention: expected q as f32, got ${q.dtype}.`);
   if (q.shape.length !== 3 || q.shape[2] !== keyDim || q.shape[1]! % kvHeads !== 0) {
@@ -44,22 +49,34 @@ function check(q: Tensor, cache: KvCache, rows: AttentionRows, { window, softcap
       `attention: expected q as [M, H, ${keyDim}] with H a multiple of the cache's ${kvHeads} kv heads, got ${shapeText(q.shape)}.`,
     );
   }
-  const expected: Record<string, readonly [Tensor, number]> = { depths: [rows.depths, q.shape[0]!], count: [rows.count, 1], length: [rows.length, 1] };
+  const expected: Record<string, readonly [Tensor, number]> = {
+    depths: [rows.depths, q.shape[0]!],
+    count: [rows.count, 1],
+    length: [rows.length, 1],
+  };
   for (const [name, [tensor, size]] of Object.entries(expected)) {
     if (tensor.dtype !== 'u32') throw new DTypeError(`attention: expected ${name} as u32, got ${tensor.dtype}.`);
-    if (elementCount(tensor.shape) !== size) throw new ShapeError(`attention: expected ${name} as [${size}], got ${shapeText(tensor.shape)}.`);
+    if (elementCount(tensor.shape) !== size)
+      throw new ShapeError(`attention: expected ${name} as [${size}], got ${shapeText(tensor.shape)}.`);
   }
   if (rows.path && (rows.path.dtype !== 'u32' || rows.path.shape.length !== 2 || rows.path.shape[0] !== q.shape[0])) {
-    throw new ShapeError(`attention: expected path as [${q.shape[0]}, maxDepth] u32, got ${shapeText(rows.path.shape)} ${rows.path.dtype}.`);
+    throw new ShapeError(
+      `attention: expected path as [${q.shape[0]}, maxDepth] u32, got ${shapeText(rows.path.shape)} ${rows.path.dtype}.`,
+    );
   }
   if (rows.begins) {
-    if (rows.path) throw new ArgumentError('attention: expected begins or path, got both; rows of a tree see all positions up to their depth.');
+    if (rows.path)
+      throw new ArgumentError(
+        'attention: expected begins or path, got both; rows of a tree see all positions up to their depth.',
+      );
     expectDType('attention: begins', rows.begins, ['u32']);
     expectShape('attention: begins', rows.begins, [q.shape[0]!]);
   }
   if (sinks) expectVectorWeight('attention: sinks, one a query head,', sinks, q.shape[1]!);
   if (window !== undefined && !(Number.isSafeInteger(window) && window >= 1)) {
-    throw new ArgumentError(`attention: expected a window of at least 1 position, got ${window}; leave it out to see all.`);
+    throw new ArgumentError(
+      `attention: expected a window of at least 1 position, got ${window}; leave it out to see all.`,
+    );
   }
   if (!Number.isFinite(scale)) throw new ArgumentError(`attention: expected a finite scale, got ${scale}.`);
   if (softcap !== undefined && !(softcap > 0 && Number.isFinite(softcap))) {

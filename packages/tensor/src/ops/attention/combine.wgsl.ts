@@ -62,13 +62,22 @@ function combineWgsl(c: CombineConstants, { sinks, begins }: CombineParts): stri
         ${into}Top = peak;
         ${into}Total = fma(${into}Total, kept, ${part.total} * added);
 ${each(cols, (i) => `        ${into}${i} = fma(${into}${i}, kept, ${part.column(i)} * added);`)}`;
-  const loads = each(range(spanPartials), (k) => `    let at${k} = (((min(max(first + ${k}u, begin), end - 1u) % u.partials) * u.passRows + workgroup.y) * ${heads}u + head) * ${valueDim + 2}u;
+  const loads = each(
+    range(spanPartials),
+    (
+      k,
+    ) => `    let at${k} = (((min(max(first + ${k}u, begin), end - 1u) % u.partials) * u.passRows + workgroup.y) * ${heads}u + head) * ${valueDim + 2}u;
     let blockTop${k} = partials[at${k} + ${valueDim}u];
     let blockTotal${k} = partials[at${k} + ${valueDim + 1}u];
-${each(cols, (i) => `    let block${k}_${i} = partials[at${k} + min(column + ${i * lanes}u, ${valueDim - 1}u)];`)}`);
-  const blocks = (into: string) => each(range(spanPartials), (k) => `    if (first + ${k}u >= begin && first + ${k}u < end) {
+${each(cols, (i) => `    let block${k}_${i} = partials[at${k} + min(column + ${i * lanes}u, ${valueDim - 1}u)];`)}`,
+  );
+  const blocks = (into: string) =>
+    each(
+      range(spanPartials),
+      (k) => `    if (first + ${k}u >= begin && first + ${k}u < end) {
 ${fold(into, { top: `blockTop${k}`, total: `blockTotal${k}`, column: (i) => `block${k}_${i}` })}
-    }`);
+    }`,
+    );
   const fresh = (name: string) => `    var ${name}Top = lowest;
     var ${name}Total = 0.0;
 ${each(cols, (i) => `    var ${name}${i} = 0.0;`)}`;
@@ -90,10 +99,14 @@ ${fold('row', { top: 'tops[g]', total: 'totals[g]', column: (i) => `spans[min(fr
   const step = spanPartials === 1 ? blocks('row') : groups === 1 ? oneByOne : together;
   return /* wgsl */ `
 const lowest = -3.0e38;
-${groups === 1 ? '' : `var<workgroup> extent: vec2<u32>;
+${
+  groups === 1
+    ? ''
+    : `var<workgroup> extent: vec2<u32>;
 var<workgroup> tops: array<f32, ${groups}>;
 var<workgroup> totals: array<f32, ${groups}>;
-var<workgroup> spans: array<f32, ${groups * valueDim}>;`}
+var<workgroup> spans: array<f32, ${groups * valueDim}>;`
+}
 @compute @workgroup_size(${lanes * groups})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let head = workgroup.x;
@@ -105,8 +118,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let firstKey = ${begins ? `max(begins[row], ${windowBegin})` : windowBegin};
   var visible = vec2<u32>(0u);
   if (row < count[0] && firstKey < keys) { visible = vec2<u32>(firstKey / ${partialKeys}u, (keys - 1u) / ${partialKeys}u + 1u); }
-${groups === 1 ? '  let bounds = visible;' : `  if (lane == 0u) { extent = visible; }
-  let bounds = workgroupUniformLoad(&extent);`}
+${
+  groups === 1
+    ? '  let bounds = visible;'
+    : `  if (lane == 0u) { extent = visible; }
+  let bounds = workgroupUniformLoad(&extent);`
+}
   let begin = bounds.x;
   let end = bounds.y;
 ${fresh('row')}
@@ -117,10 +134,14 @@ ${step}
   }
   var factor = 0.0;
   if (end > 0u) {
-${sinks ? `    let sink = sinks[u.sinkBegin + head];
+${
+  sinks
+    ? `    let sink = sinks[u.sinkBegin + head];
     let peak = max(rowTop, sink);
     let kept = exp(rowTop - peak);
-    factor = kept / fma(rowTotal, kept, exp(sink - peak));` : '    factor = 1.0 / rowTotal;'}
+    factor = kept / fma(rowTotal, kept, exp(sink - peak));`
+    : '    factor = 1.0 / rowTotal;'
+}
   }
   if (group == 0u) {
 ${each(cols, (i) => `    ${guarded(i, `y[out + ${i * lanes}u] = row${i} * factor;`)}`)}

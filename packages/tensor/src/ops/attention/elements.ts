@@ -31,7 +31,12 @@ const packedLoads: Record<2 | 4, (name: string, index: string) => string> = {
 export function elementAccess(dim: number, { packed, least = 4 }: { packed: boolean; least?: number }): ElementAccess {
   const fitting = ([1, 2, 4] as const).filter((width) => dim % width === 0 && (!packed || width > 1));
   const width = fitting.find((candidate) => candidate >= least) ?? fitting.at(-1)!;
-  const shape = { width, type: vector(width), sum: sums[width], component: (value: string, i: number) => (width === 1 ? value : `${value}.${'xyzw'[i]}`) };
+  const shape = {
+    width,
+    type: vector(width),
+    sum: sums[width],
+    component: (value: string, i: number) => (width === 1 ? value : `${value}.${'xyzw'[i]}`),
+  };
   if (!packed) return { ...shape, binding: vector(width), load: (name, index) => `${name}[${index}]` };
   const wide = width === 1 ? 2 : width;
   return { ...shape, binding: wide === 2 ? 'u32' : 'vec2<u32>', load: packedLoads[wide] };

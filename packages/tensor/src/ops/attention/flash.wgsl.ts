@@ -50,8 +50,11 @@ export function quadAccess(dim: number, packed: boolean): QuadAccess {
 }`,
     };
   }
-  const one = packed ? (at: string, from_: string) => `unpack2x16float(${from_}[(${at}) >> 1u])[(${at}) & 1u]` : (at: string, from_: string) => `${from_}[${at}]`;
-  const element = (k: number, from_: string) => `select(0.0, ${one(`row * ${dim}u + min(i + ${k}u, ${dim - 1}u)`, from_)}, i + ${k}u < ${dim}u)`;
+  const one = packed
+    ? (at: string, from_: string) => `unpack2x16float(${from_}[(${at}) >> 1u])[(${at}) & 1u]`
+    : (at: string, from_: string) => `${from_}[${at}]`;
+  const element = (k: number, from_: string) =>
+    `select(0.0, ${one(`row * ${dim}u + min(i + ${k}u, ${dim - 1}u)`, from_)}, i + ${k}u < ${dim}u)`;
   return {
     binding: packed ? 'u32' : 'f32',
     wgsl: (name, from_) => `fn ${name}(row: u32, i: u32) -> vec4<f32> { return ${vec4((k) => element(k, from_))}; }`,
@@ -103,7 +106,8 @@ function flashWgsl(c: FlashConstants, { query, key, value, begins, sinks }: Flas
   // Values of this many steps of four keys fit where the slice of keys lay: a power of two, so that whole loads make a tile.
   const steps = Math.min(16, 2 ** Math.floor(Math.log2(tileQuads / valueQuads / 4)));
   const window = c.window === undefined ? '0u' : `last - min(last, ${c.window}u)`;
-  const inHead = (i: number, text: string) => ((i + 1) * 16 <= valueQuads ? text : `if (column + ${i * 16}u < ${valueQuads}u) { ${text} }`);
+  const inHead = (i: number, text: string) =>
+    (i + 1) * 16 <= valueQuads ? text : `if (column + ${i * 16}u < ${valueQuads}u) { ${text} }`;
   return /* wgsl */ `
 const lowest = -3.0e38;
 var<workgroup> queryTile: array<vec4<f32>, ${tileQueries * stride}>;
@@ -150,9 +154,12 @@ ${each(four, (r) => `  let query${r} = queryOf(block * 4u + ${r}u, rowBase, head
     extent = vec2<u32>(first, last);
   }
   let bounds = workgroupUniformLoad(&extent);
-${each(four, (r) => `  var top${r} = lowest;
+${each(
+  four,
+  (r) => `  var top${r} = lowest;
   var sum${r} = vec4<f32>(0.0);
-${each(columns, (i) => `  var o${r}_${i} = vec4<f32>(0.0);`)}`)}
+${each(columns, (i) => `  var o${r}_${i} = vec4<f32>(0.0);`)}`,
+)}
   for (var begin = bounds.x / ${tileKeys}u * ${tileKeys}u; begin < bounds.y; begin += ${tileKeys}u) {
 ${each(four, (r) => each(four, (k) => `    var s${r}${k} = vec4<f32>(0.0);`))}
     for (var e = 0u; e < ${keyDim}u; e += ${slice}u) {
@@ -172,16 +179,24 @@ ${each(four, (r) => each(four, (k) => `        s${r}${k} = fma(a${r}, b${k}, s${
       workgroupBarrier();
     }
     let positions = vec4<u32>(begin + column) + vec4<u32>(0u, 16u, 32u, 48u);
-${each(four, (r) => `    let own${r} = select(vec4<f32>(lowest), ${vec4((k) => `score(total(s${r}${k}))`)}, isSeen(positions, query${r}));
-    scores[(block * 4u + ${r}u) * 16u + column] = own${r};`)}
+${each(
+  four,
+  (
+    r,
+  ) => `    let own${r} = select(vec4<f32>(lowest), ${vec4((k) => `score(total(s${r}${k}))`)}, isSeen(positions, query${r}));
+    scores[(block * 4u + ${r}u) * 16u + column] = own${r};`,
+)}
     workgroupBarrier();
-${each(four, (r) => `    var highest${r} = vec4<f32>(top${r});
+${each(
+  four,
+  (r) => `    var highest${r} = vec4<f32>(top${r});
     for (var i = 0u; i < 16u; i += 1u) { highest${r} = max(highest${r}, scores[(block * 4u + ${r}u) * 16u + i]); }
     let peak${r} = max(max(highest${r}.x, highest${r}.y), max(highest${r}.z, highest${r}.w));
     let kept${r} = exp(top${r} - peak${r});
     top${r} = peak${r};
     sum${r} *= kept${r};
-${each(columns, (i) => `    o${r}_${i} *= kept${r};`)}`)}
+${each(columns, (i) => `    o${r}_${i} *= kept${r};`)}`,
+)}
     workgroupBarrier();
 ${each(four, (r) => `    scores[(block * 4u + ${r}u) * 16u + column] = select(vec4<f32>(0.0), exp(own${r} - peak${r}), own${r} > vec4<f32>(-1.0e38));`)}
     for (var step = 0u; step < 16u; step += ${steps}u) {
@@ -192,25 +207,43 @@ ${each(four, (r) => `    scores[(block * 4u + ${r}u) * 16u + column] = select(ve
       }
       workgroupBarrier();
       for (var i = 0u; i < ${steps}u; i += 1u) {
-${each(four, (r) => `        let w${r} = scores[(block * 4u + ${r}u) * 16u + step + i];
-        sum${r} += w${r};`)}
-${each(columns, (j) => inHead(j, each(four, (n) => `        let v${j}${n} = tile[(i * 4u + ${n}u) * ${valueQuads}u + column + ${j * 16}u];
-${each(four, (r) => `        o${r}_${j} = fma(vec4<f32>(w${r}.${axes[n]}), v${j}${n}, o${r}_${j});`)}`)))}
+${each(
+  four,
+  (r) => `        let w${r} = scores[(block * 4u + ${r}u) * 16u + step + i];
+        sum${r} += w${r};`,
+)}
+${each(columns, (j) =>
+  inHead(
+    j,
+    each(
+      four,
+      (n) => `        let v${j}${n} = tile[(i * 4u + ${n}u) * ${valueQuads}u + column + ${j * 16}u];
+${each(four, (r) => `        o${r}_${j} = fma(vec4<f32>(w${r}.${axes[n]}), v${j}${n}, o${r}_${j});`)}`,
+    ),
+  ),
+)}
       }
       workgroupBarrier();
     }
   }
-${each(four, (r) => `  if (block * 4u + ${r}u < ${queries}u && query${r}.row < u.rows) {
+${each(
+  four,
+  (r) => `  if (block * 4u + ${r}u < ${queries}u && query${r}.row < u.rows) {
     var factor = 0.0;
     if (query${r}.last > 0u) {
       let divisor = total(sum${r});
-${sinks ? `      let sink = sinks[u.sinkBegin + query${r}.head];
+${
+  sinks
+    ? `      let sink = sinks[u.sinkBegin + query${r}.head];
       let peak = max(top${r}, sink);
       let kept = exp(top${r} - peak);
-      factor = kept / fma(divisor, kept, exp(sink - peak));` : '      factor = 1.0 / divisor;'}
+      factor = kept / fma(divisor, kept, exp(sink - peak));`
+    : '      factor = 1.0 / divisor;'
+}
     }
     let at = (query${r}.row * ${heads}u + query${r}.head) * ${valueDim}u + column * 4u;
 ${each(columns, (i) => each(four, (k) => `    if (column * 4u + ${i * 64 + k}u < ${valueDim}u) { y[at + ${i * 64 + k}u] = o${r}_${i}.${axes[k]} * factor; }`))}
-  }`)}
+  }`,
+)}
 }`;
 }

@@ -23,7 +23,13 @@ export function lowerFlash(lowering: Lowering, node: GraphNode<AttentionAttribut
   const known = (bound: number) => (bound > 0 ? Math.min(bound, capacity) : capacity);
   lowering.dispatch(kernel, {
     constants: {
-      heads, kvHeads, keyDim, valueDim, window, groupHeads, groupRows,
+      heads,
+      kvHeads,
+      keyDim,
+      valueDim,
+      window,
+      groupHeads,
+      groupRows,
       score: { scale, ...(softcap === undefined ? {} : { softcap }) },
     },
     uniforms: { rows, capacity, sinkBegin: sinkPart ? sinkPart.rowOffset * heads : 0 },
@@ -38,7 +44,8 @@ export function lowerFlash(lowering: Lowering, node: GraphNode<AttentionAttribut
       y: lowering.tensor(node.outputs[0]!),
     },
     workgroups: [Math.ceil(rows / groupRows), heads / groupHeads, 1],
-    bytes: (bound) => 4 * rows * heads * (keyDim + valueDim) + (known(bound) * kvHeads * (keyDim + valueDim) * 4) / (packed ? 2 : 1),
+    bytes: (bound) =>
+      4 * rows * heads * (keyDim + valueDim) + (known(bound) * kvHeads * (keyDim + valueDim) * 4) / (packed ? 2 : 1),
     flops: (bound) => 2 * rows * known(bound) * heads * (keyDim + valueDim),
   });
 }

@@ -10,7 +10,10 @@ import { splitKernel } from './split.wgsl.ts';
 
 /** Appends the partial and the combine kernel, once for each pass of rows. */
 export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttributes>, family: AttentionFamily): void {
-  const { q, keys, values, depths, count, length, path, begins, sinks } = attentionOperands(node.operands, node.attributes);
+  const { q, keys, values, depths, count, length, path, begins, sinks } = attentionOperands(
+    node.operands,
+    node.attributes,
+  );
   const sizes = attentionSizes(node);
   const { rows, heads, kvHeads, keyDim, valueDim, capacity, packed } = sizes;
   const plan = splitPlan(sizes, family);

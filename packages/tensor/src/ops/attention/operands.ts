@@ -29,7 +29,15 @@ export function attentionOperands<Any extends Operand | NdArray>(
   operands: readonly Any[],
   { tree = false, begins = false, sinks = false }: AttentionAttributes,
 ) {
-  const [q, keys, values, depths, count, length, ...optional] = operands as readonly [Any, Any, Any, Any, Any, Any, ...Any[]];
+  const [q, keys, values, depths, count, length, ...optional] = operands as readonly [
+    Any,
+    Any,
+    Any,
+    Any,
+    Any,
+    Any,
+    ...Any[],
+  ];
   const take = (present: boolean) => (present ? optional.shift() : undefined);
   return { q, keys, values, depths, count, length, path: take(tree), begins: take(begins), sinks: take(sinks) };
 }
@@ -40,7 +48,13 @@ export function attentionSizes(node: GraphNode<AttentionAttributes>): AttentionS
   const [rows, heads] = (q as Tensor).shape as [number, number];
   const { capacity, kvHeads, keyDim, valueDim, packed } = cacheLayout({ keys: keys as State, values: values as State });
   return {
-    rows, heads, kvHeads, keyDim, valueDim, capacity, packed,
+    rows,
+    heads,
+    kvHeads,
+    keyDim,
+    valueDim,
+    capacity,
+    packed,
     window: node.attributes.window,
     maxDepth: path && (path as Tensor).shape[1],
   };

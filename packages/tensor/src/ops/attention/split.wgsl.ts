@@ -77,7 +77,8 @@ function splitWgsl(c: SplitConstants, { key, value, tree, begins }: SplitParts):
   const ofRow = (row: number) => queries.filter((query) => rowOf(query) === row);
   const partialKeys = block * partialBlocks;
   const windowed = c.window !== undefined;
-  const each = (items: readonly number[], text: (i: number) => string, separator = '\n') => items.map(text).join(separator);
+  const each = (items: readonly number[], text: (i: number) => string, separator = '\n') =>
+    items.map(text).join(separator);
   const cols = range(columns);
   const columnGuard = (i: number, text: string) =>
     (i + 1) * lanes <= valueVectors ? text : `if (lane + ${i * lanes}u < ${valueVectors}u) { ${text} }`;
@@ -95,23 +96,43 @@ ${each(range(together), (k) => `          let part${k} = ${key.load('keys', `at 
 ${each(range(together), (k) => each(of, (n) => `          s${n} = fma(part${k}, queries[${n * keyVectors + k}u + i], s${n});`))}
         }
       }`;
-  const accumulate = (of: readonly number[], { begin, end, slot }: { begin: string; end: string; slot: (i: string) => string }) => `
+  const accumulate = (
+    of: readonly number[],
+    { begin, end, slot }: { begin: string; end: string; slot: (i: string) => string },
+  ) => `
     for (var i = ${begin}; i < ${end}; i += ${unroll}u) {
-${each(range(unroll), (k) => `      let i${k} = min(i + ${k}u, ${end} - 1u);
+${each(
+  range(unroll),
+  (k) => `      let i${k} = min(i + ${k}u, ${end} - 1u);
       let at${k} = (${slot(`i${k}`)} * ${kvHeads}u + kvHead) * ${valueVectors}u + lane;
-${each(cols, (j) => `      var v${k}_${j} = ${value.type}(0.0);
-      ${columnGuard(j, `v${k}_${j} = ${value.load('values', `at${k} + ${j * lanes}u`)};`)}`)}`)}
-${each(range(unroll), (k) => `      {
-${each(quads.filter((quad) => of.some((n) => n >> 2 === quad)), (quad) => `        let w${quad} = select(vec4<f32>(0.0), weights[i${k} * ${quads.length}u + ${quad}u], i + ${k}u < ${end});`)}
-${each(of, (n) => `        sum${n} += ${lane4('w', n)};
-${each(cols, (j) => `        a${n}_${j} = fma(${value.type}(${lane4('w', n)}), v${k}_${j}, a${n}_${j});`)}`)}
-      }`)}
+${each(
+  cols,
+  (j) => `      var v${k}_${j} = ${value.type}(0.0);
+      ${columnGuard(j, `v${k}_${j} = ${value.load('values', `at${k} + ${j * lanes}u`)};`)}`,
+)}`,
+)}
+${each(
+  range(unroll),
+  (k) => `      {
+${each(
+  quads.filter((quad) => of.some((n) => n >> 2 === quad)),
+  (quad) =>
+    `        let w${quad} = select(vec4<f32>(0.0), weights[i${k} * ${quads.length}u + ${quad}u], i + ${k}u < ${end});`,
+)}
+${each(
+  of,
+  (n) => `        sum${n} += ${lane4('w', n)};
+${each(cols, (j) => `        a${n}_${j} = fma(${value.type}(${lane4('w', n)}), v${k}_${j}, a${n}_${j});`)}`,
+)}
+      }`,
+)}
     }`;
-  const treePath = (row: number, position: string) =>
-    `path[(rowBase + ${row}u) * u.maxDepth + ${position} - shared_]`;
+  const treePath = (row: number, position: string) => `path[(rowBase + ${row}u) * u.maxDepth + ${position} - shared_]`;
   const seen = (n: number) => `position >= begin${rowOf(n)} && position < end${rowOf(n)}`;
   const quadOf = (quad: number, text: (n: number) => string, empty: string) =>
-    range(4).map((k) => (4 * quad + k < queries.length ? text(4 * quad + k) : empty)).join(', ');
+    range(4)
+      .map((k) => (4 * quad + k < queries.length ? text(4 * quad + k) : empty))
+      .join(', ');
 
   return /* wgsl */ `
 const lowest = -3.0e38;
@@ -127,14 +148,21 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let kvHead = workgroup.y / ${chunks}u;
   let headBase = kvHead * ${heads / kvHeads}u + (workgroup.y % ${chunks}u) * ${groupHeads}u;
   let used = min(count[0], u.rows);
-${each(range(groupRows), (r) => `  var begin${r} = 0u;
+${each(
+  range(groupRows),
+  (r) => `  var begin${r} = 0u;
   var end${r} = 0u;
   if (rowBase + ${r}u < used) {
     end${r} = min(depths[rowBase + ${r}u] + 1u, u.capacity);
     begin${r} = ${windowed ? `end${r} - min(end${r}, ${c.window}u)` : '0u'};
-${begins ? `    begin${r} = max(begin${r}, begins[rowBase + ${r}u]);
-    if (begin${r} >= end${r}) { end${r} = 0u; }` : ''}
-  }`)}
+${
+  begins
+    ? `    begin${r} = max(begin${r}, begins[rowBase + ${r}u]);
+    if (begin${r} >= end${r}) { end${r} = 0u; }`
+    : ''
+}
+  }`,
+)}
   if (lane == 0u) {
     var first = 0xffffffffu;
     var last = 0u;
@@ -155,9 +183,12 @@ ${each(range(groupRows), (r) => `    if (end${r} > 0u) { first = min(first, begi
   let shared_ = min(bounds.z, last);
   let partial_ = workgroup.x${windowed ? ` + bounds.x / ${partialKeys}u` : ''};
   if (last == 0u || partial_ * ${partialKeys}u >= last) { return; }
-${each(queries, (n) => `  var top${n} = lowest;
+${each(
+  queries,
+  (n) => `  var top${n} = lowest;
   var total${n} = 0.0;
-${each(cols, (i) => `  var o${n}_${i} = ${value.type}(0.0);`)}`)}
+${each(cols, (i) => `  var o${n}_${i} = ${value.type}(0.0);`)}`,
+)}
   let firstBlock = max(partial_ * ${partialKeys}u, bounds.x / ${block}u * ${block}u);
   let endBlock = min(partial_ * ${partialKeys}u + ${partialKeys}u, last);
   for (var blockBegin = firstBlock; blockBegin < endBlock; blockBegin += ${block}u) {
@@ -181,14 +212,25 @@ ${each(range(unroll), (k) => `        highest = max(highest, scores[(i + ${k}u) 
       if (lane == 0u) { peaks[quad] = highest; }
     }
     workgroupBarrier();
-${each(queries, (n) => `    var sum${n} = 0.0;
-${each(cols, (i) => `    var a${n}_${i} = ${value.type}(0.0);`)}`)}
+${each(
+  queries,
+  (n) => `    var sum${n} = 0.0;
+${each(cols, (i) => `    var a${n}_${i} = ${value.type}(0.0);`)}`,
+)}
     let inShared = min(min(${block}u, last - blockBegin), max(shared_, blockBegin) - blockBegin);
 ${accumulate(queries, { begin: '0u', end: 'inShared', slot: (i) => `(blockBegin + ${i})` })}
-${tree ? each(range(groupRows), (r) => `    let inRow${r} = min(${block}u, max(end${r}, blockBegin) - blockBegin);
-${accumulate(ofRow(r), { begin: 'inShared', end: `inRow${r}`, slot: (i) => treePath(r, `(blockBegin + ${i})`) })}`) : ''}
+${
+  tree
+    ? each(
+        range(groupRows),
+        (r) => `    let inRow${r} = min(${block}u, max(end${r}, blockBegin) - blockBegin);
+${accumulate(ofRow(r), { begin: 'inShared', end: `inRow${r}`, slot: (i) => treePath(r, `(blockBegin + ${i})`) })}`,
+      )
+    : ''
+}
 ${each(quads, (quad) => `    let peaks${quad} = peaks[${quad}u];`)}
-${each(queries, (n) => partialBlocks === 1
+${each(queries, (n) =>
+  partialBlocks === 1
     ? `    top${n} = ${lane4('peaks', n)};
     total${n} = sum${n};
 ${each(cols, (i) => `    o${n}_${i} = a${n}_${i};`)}`
@@ -199,16 +241,31 @@ ${each(cols, (i) => `    o${n}_${i} = a${n}_${i};`)}`
       top${n} = peak;
       total${n} = fma(total${n}, kept, sum${n} * added);
 ${each(cols, (i) => `      o${n}_${i} = fma(o${n}_${i}, ${value.type}(kept), a${n}_${i} * added);`)}
-    }`)}
+    }`,
+)}
   }
-${each(queries, (n) => `  if (partial_ * ${partialKeys}u < end${rowOf(n)} && partial_ * ${partialKeys}u + ${partialKeys}u > begin${rowOf(n)}) {
+${each(
+  queries,
+  (
+    n,
+  ) => `  if (partial_ * ${partialKeys}u < end${rowOf(n)} && partial_ * ${partialKeys}u + ${partialKeys}u > begin${rowOf(n)}) {
     let slot = (partial_ % u.partials) * u.passRows + rowBase + ${rowOf(n)}u - u.rowBegin;
     let at = (slot * ${heads}u + headBase + ${n % groupHeads}u) * ${c.valueDim + 2}u;
-${each(cols, (i) => columnGuard(i, each(range(value.width), (k) => `partials[at + (lane + ${i * lanes}u) * ${value.width}u + ${k}u] = ${value.component(`o${n}_${i}`, k)};`, ' ')))}
+${each(cols, (i) =>
+  columnGuard(
+    i,
+    each(
+      range(value.width),
+      (k) => `partials[at + (lane + ${i * lanes}u) * ${value.width}u + ${k}u] = ${value.component(`o${n}_${i}`, k)};`,
+      ' ',
+    ),
+  ),
+)}
     if (lane == 0u) {
       partials[at + ${c.valueDim}u] = top${n};
       partials[at + ${c.valueDim + 1}u] = total${n};
     }
-  }`)}
+  }`,
+)}
 }`;
 }

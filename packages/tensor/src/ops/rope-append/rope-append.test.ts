@@ -35,19 +35,34 @@ function layer(setup: Setup) {
   const weights = new Map<Weight, number[]>();
   const weight = (name: string, shape: number[]) => {
     const made = new Weight({ name, shape, format: 'f32' });
-    weights.set(made, Array.from({ length: shape.reduce((a, b) => a * b) }, () => (setup.whole ? random.integer(5) - 2 : Math.fround(random.normal() / 4))));
+    weights.set(
+      made,
+      Array.from({ length: shape.reduce((a, b) => a * b) }, () =>
+        setup.whole ? random.integer(5) - 2 : Math.fround(random.normal() / 4),
+      ),
+    );
     return made;
   };
-  const [wq, wk, wv] = [weight('q', [heads * dim, hidden]), weight('k', [kvHeads * dim, hidden]), weight('v', [kvHeads * dim, hidden])];
+  const [wq, wk, wv] = [
+    weight('q', [heads * dim, hidden]),
+    weight('k', [kvHeads * dim, hidden]),
+    weight('v', [kvHeads * dim, hidden]),
+  ];
   const [gq, gk] = [weight('q norm', [dim]), weight('k norm', [dim])];
-  const state = (name: string) => new State({ name, shape: [200, kvHeads, packed ? dim / 2 : dim], dtype: packed ? 'u32' : 'f32' });
+  const state = (name: string) =>
+    new State({ name, shape: [200, kvHeads, packed ? dim / 2 : dim], dtype: packed ? 'u32' : 'f32' });
   const cache = { keys: state('keys'), values: state('values') };
-  const frequencies = ropeFrequencies(setup.parameters ?? { type: 'default', theta: 10_000, rotaryWidth: setup.rotaryWidth ?? dim });
+  const frequencies = ropeFrequencies(
+    setup.parameters ?? { type: 'default', theta: 10_000, rotaryWidth: setup.rotaryWidth ?? dim },
+  );
   const body = (t: Readonly<Record<'x' | 'positions' | 'slots' | 'spans' | 'count', Tensor>>) => {
     const rows = t.x.shape[0]!;
     const turn = (projection: Weight, gain: Weight, count: number) => {
       const split = linear(t.x, projection).reshape([rows, count, dim]);
-      return rope(normed ? rmsNorm(split, gain, { epsilon: 1e-6, offset: 1 }) : split, t.positions, frequencies, { spans: t.spans, interleaved });
+      return rope(normed ? rmsNorm(split, gain, { epsilon: 1e-6, offset: 1 }) : split, t.positions, frequencies, {
+        spans: t.spans,
+        interleaved,
+      });
     };
     const q = turn(wq, gq, heads);
     appendKv(cache, turn(wk, gk, kvHeads), linear(t.x, wv).reshape([rows, kvHeads, dim]), t);
@@ -58,7 +73,11 @@ function layer(setup: Setup) {
 
 const u32 = (data: readonly number[]) => ({ shape: [data.length], dtype: 'u32' as const, data });
 
-function run(setup: Setup, rows: number, options: { fusion?: boolean; count?: number; read?: (graph: Graph) => void } = {}) {
+function run(
+  setup: Setup,
+  rows: number,
+  options: { fusion?: boolean; count?: number; read?: (graph: Graph) => void } = {},
+) {
   const { body, weights } = layer(setup);
   return hold(device, {
     inputs: {
@@ -84,7 +103,10 @@ const setups: Record<string, Setup> = {
   'neighbouring pairs': { ...base, interleaved: true },
   'normed heads': { ...base, normed: true },
   'normed heads of an odd width': { ...base, dim: 21, rotaryWidth: 20, normed: true },
-  'speeds by length': { ...base, parameters: { type: 'dynamic', theta: 10_000, rotaryWidth: 16, factor: 2, maxPositions: 62, capacityTokens: 80 } },
+  'speeds by length': {
+    ...base,
+    parameters: { type: 'dynamic', theta: 10_000, rotaryWidth: 16, factor: 2, maxPositions: 62, capacityTokens: 80 },
+  },
 };
 
 describe('rope-append', () => {
@@ -129,9 +151,9 @@ describe('rope-append', () => {
       const { dispatches } = await hold(device, {
         inputs: {
           x: { shape: [7, hidden], data: Array.from({ length: 7 * hidden }, () => random.integer(7) - 3) },
-          positions: u32(new Array(7).fill(0)),
+          positions: u32(Array.from({ length: 7 }, () => 0)),
           slots: u32([0, 9, 8, 7, 100, 199, 200]),
-          spans: u32(new Array(7).fill(1)),
+          spans: u32(Array.from({ length: 7 }, () => 1)),
           count: u32([7]),
         },
         body,
@@ -146,7 +168,13 @@ describe('rope-append', () => {
   it('leaves queries alone that somebody else reads', async () => {
     const { body, weights } = layer(base);
     const { outputs } = await hold(device, {
-      inputs: { x: { shape: [3, hidden] }, positions: u32([5, 6, 7]), slots: u32([0, 1, 2]), spans: u32([1, 1, 1]), count: u32([3]) },
+      inputs: {
+        x: { shape: [3, hidden] },
+        positions: u32([5, 6, 7]),
+        slots: u32([0, 1, 2]),
+        spans: u32([1, 1, 1]),
+        count: u32([3]),
+      },
       body: (t, graph) => {
         const made = body(t);
         const product = graph.nodes.find(({ operation }) => operation.name === 'linear')!;

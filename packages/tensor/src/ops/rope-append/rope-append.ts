@@ -43,7 +43,20 @@ export function ropeAppendList(o: RopeAppendOperands<Operand>): readonly Operand
 function named<T>(operands: readonly T[], { bySpan, norm }: RopeAppendAttributes): RopeAppendOperands<T> {
   const [q, k, v, positions, steps, slots, count, keys, values] = operands as readonly [T, T, T, T, T, T, T, T, T];
   const [queryGain, keyGain] = norm ? operands.slice(bySpan ? 10 : 9) : [];
-  return { q, k, v, positions, steps, slots, count, keys, values, spans: bySpan ? operands[9] : undefined, queryGain, keyGain };
+  return {
+    q,
+    k,
+    v,
+    positions,
+    steps,
+    slots,
+    count,
+    keys,
+    values,
+    spans: bySpan ? operands[9] : undefined,
+    queryGain,
+    keyGain,
+  };
 }
 
 /** Invocations of a workgroup: one for two pairs of a wide head, few where barriers are dear. */
@@ -85,7 +98,15 @@ export const ropeAppendOperation = defineOperation<RopeAppendAttributes>({
     const begin = ({ offsetBytes = 0 }: BufferView) => offsetBytes / 4;
     const elements = rows * (heads * headDim + kvHeads * (headDim + valueDim));
     lowering.dispatch(kernel, {
-      constants: { lanes: lanesOf[lowering.device.adapter.kind], heads, kvHeads, headDim, valueDim, layout, ...frequencies },
+      constants: {
+        lanes: lanesOf[lowering.device.adapter.kind],
+        heads,
+        kvHeads,
+        headDim,
+        valueDim,
+        layout,
+        ...frequencies,
+      },
       uniforms: {
         rows,
         capacity: cache.shape[0]!,

@@ -65,7 +65,10 @@ export function ropeAppendKernel(parts: RopeAppendParts) {
 }
 
 /** WGSL that writes a head from workgroup memory to its slot of a cache. */
-const storeWgsl = (cache: string, { kvHeads, dim, lanes, packed }: { kvHeads: number; dim: number; lanes: number; packed: boolean }) => {
+const storeWgsl = (
+  cache: string,
+  { kvHeads, dim, lanes, packed }: { kvHeads: number; dim: number; lanes: number; packed: boolean },
+) => {
   const words = packed ? dim / 2 : dim;
   const value = packed ? 'packHalves(vec2<f32>(turned[2u * i], turned[2u * i + 1u]))' : 'turned[i]';
   return `let target_ = (slots[row] * ${kvHeads}u + kvHead) * ${words}u;
@@ -84,7 +87,8 @@ function ropeAppendWgsl(c: RopeAppendConstants, { normed, bySpan, packed }: Rope
     }
     let scale = inverseSqrt(((squares.x + squares.y) + (squares.z + squares.w)) / ${headDim}.0 + u.epsilon);
     let gainBegin = select(u.keyGain, u.queryGain, isQuery);`;
-  const element = (at: string) => (normed ? `head[${at}] * scale * (gains[gainBegin + ${at}] + u.gainOffset)` : `head[${at}]`);
+  const element = (at: string) =>
+    normed ? `head[${at}] * scale * (gains[gainBegin + ${at}] + u.gainOffset)` : `head[${at}]`;
   const longest = Math.max(headDim, valueDim);
   return /* wgsl */ `
 ${turnWgsl}

@@ -70,7 +70,8 @@ export interface ParseRopeOptions {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const isFields = (value: unknown): value is Fields => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isFields = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 class Reader {
   readonly type: string;
@@ -85,7 +86,9 @@ class Reader {
     const value = this.#fields[name];
     if (value === undefined || value === null) return undefined;
     if (typeof value !== 'number' || !Number.isFinite(value)) {
-      throw new RopeConfigError(`rope type "${this.type}": expected a number for "${name}", got ${JSON.stringify(value)}.`);
+      throw new RopeConfigError(
+        `rope type "${this.type}": expected a number for "${name}", got ${JSON.stringify(value)}.`,
+      );
     }
     return value;
   }
@@ -93,7 +96,9 @@ class Reader {
   number(name: string, fallback?: number): number {
     const value = this.optional(name) ?? fallback;
     if (value === undefined) {
-      throw new RopeConfigError(`rope type "${this.type}" needs "${name}", which the configuration lacks; it has: ${Object.keys(this.#fields).join(', ')}.`);
+      throw new RopeConfigError(
+        `rope type "${this.type}" needs "${name}", which the configuration lacks; it has: ${Object.keys(this.#fields).join(', ')}.`,
+      );
     }
     if (value <= 0) throw new RopeConfigError(`rope type "${this.type}": expected "${name}" above 0, got ${value}.`);
     return value;
@@ -102,33 +107,45 @@ class Reader {
   list(name: string, length: number): readonly number[] {
     const value = this.#fields[name];
     if (!Array.isArray(value) || !value.every((item) => typeof item === 'number' && item > 0)) {
-      throw new RopeConfigError(`rope type "${this.type}": expected a list of positive numbers for "${name}", got ${value === undefined ? 'nothing' : typeof value}.`);
+      throw new RopeConfigError(
+        `rope type "${this.type}": expected a list of positive numbers for "${name}", got ${value === undefined ? 'nothing' : typeof value}.`,
+      );
     }
     if (value.length !== length) {
-      throw new RopeConfigError(`rope type "${this.type}": expected ${length} numbers in "${name}", half of the rotated width; got ${value.length}.`);
+      throw new RopeConfigError(
+        `rope type "${this.type}": expected ${length} numbers in "${name}", half of the rotated width; got ${value.length}.`,
+      );
     }
     return value as number[];
   }
 }
 
 /** The rope entry of a configuration with its type and base: of `rope_parameters`, else of `rope_scaling` and `rope_theta`. */
-function entry(config: Fields, { layerType, defaultTheta = 10_000 }: ParseRopeOptions): { type: string; fields: Fields; theta: number } {
+function entry(
+  config: Fields,
+  { layerType, defaultTheta = 10_000 }: ParseRopeOptions,
+): { type: string; fields: Fields; theta: number } {
   let fields = config['rope_parameters'] ?? config['rope_scaling'] ?? {};
   if (!isFields(fields)) {
-    throw new RopeConfigError(`Expected rope_parameters (or rope_scaling) to be an object, got ${JSON.stringify(fields)}.`);
+    throw new RopeConfigError(
+      `Expected rope_parameters (or rope_scaling) to be an object, got ${JSON.stringify(fields)}.`,
+    );
   }
   const nested = Object.keys(fields).filter((key) => isFields((fields as Fields)[key]));
   if (nested.length > 0) {
     const chosen = layerType === undefined ? undefined : fields[layerType];
     if (!isFields(chosen)) {
-      throw new RopeConfigError(`rope_parameters has an entry for each layer type (${nested.join(', ')}); expected one of them as layerType, got ${layerType}.`);
+      throw new RopeConfigError(
+        `rope_parameters has an entry for each layer type (${nested.join(', ')}); expected one of them as layerType, got ${layerType}.`,
+      );
     }
     fields = chosen;
   }
   const own = fields as Fields;
   const type = own['rope_type'] ?? own['type'] ?? 'default';
   const theta = own['rope_theta'] ?? config['rope_theta'] ?? defaultTheta;
-  if (typeof theta !== 'number' || !(theta > 1)) throw new RopeConfigError(`Expected rope_theta above 1, got ${JSON.stringify(theta)}.`);
+  if (typeof theta !== 'number' || !(theta > 1))
+    throw new RopeConfigError(`Expected rope_theta above 1, got ${JSON.stringify(theta)}.`);
   return { type: String(type), fields: own, theta };
 }
 
@@ -147,12 +164,15 @@ export function parseRope(config: Readonly<Record<string, unknown>>, options: Pa
   const rotaryWidth = Math.trunc(headDim * partial);
   const pairs = Math.ceil(rotaryWidth / 2);
   if (rotaryWidth < 1 || 2 * pairs > headDim) {
-    throw new RopeConfigError(`rope: a head of ${headDim} elements cannot rotate ${rotaryWidth} of them in pairs (partial_rotary_factor ${partial}).`);
+    throw new RopeConfigError(
+      `rope: a head of ${headDim} elements cannot rotate ${rotaryWidth} of them in pairs (partial_rotary_factor ${partial}).`,
+    );
   }
   const base = { theta, rotaryWidth };
   const maxPositions = () => whole.number('max_position_embeddings');
   const original = () =>
-    whole.optional('original_max_position_embeddings') ?? reader.number('original_max_position_embeddings', whole.optional('max_position_embeddings'));
+    whole.optional('original_max_position_embeddings') ??
+    reader.number('original_max_position_embeddings', whole.optional('max_position_embeddings'));
   const optional = <Name extends string>(name: Name, value: number | undefined) =>
     (value === undefined ? {} : { [name]: value }) as { readonly [Key in Name]?: number };
   switch (type) {
@@ -164,15 +184,30 @@ export function parseRope(config: Readonly<Record<string, unknown>>, options: Pa
       return { type, theta, rotaryWidth: headDim, factor: reader.number('factor', 1), rotated: partial };
     case 'dynamic': {
       const factor = reader.number('factor');
-      return { type, ...base, factor, maxPositions: maxPositions(), capacityTokens: capacityTokens ?? Math.ceil(factor * maxPositions()) };
+      return {
+        type,
+        ...base,
+        factor,
+        maxPositions: maxPositions(),
+        capacityTokens: capacityTokens ?? Math.ceil(factor * maxPositions()),
+      };
     }
     case 'llama3': {
       const lowFrequencyFactor = reader.number('low_freq_factor');
       const highFrequencyFactor = reader.number('high_freq_factor');
       if (highFrequencyFactor <= lowFrequencyFactor) {
-        throw new RopeConfigError(`rope type "llama3": expected high_freq_factor above low_freq_factor, got ${highFrequencyFactor} and ${lowFrequencyFactor}.`);
+        throw new RopeConfigError(
+          `rope type "llama3": expected high_freq_factor above low_freq_factor, got ${highFrequencyFactor} and ${lowFrequencyFactor}.`,
+        );
       }
-      return { type, ...base, factor: reader.number('factor'), lowFrequencyFactor, highFrequencyFactor, originalMaxPositions: original() };
+      return {
+        type,
+        ...base,
+        factor: reader.number('factor'),
+        lowFrequencyFactor,
+        highFrequencyFactor,
+        originalMaxPositions: original(),
+      };
     }
     case 'yarn':
       return {
@@ -199,6 +234,8 @@ export function parseRope(config: Readonly<Record<string, unknown>>, options: Pa
         ...optional('attentionFactor', reader.optional('attention_factor')),
       };
     default:
-      throw new RopeConfigError(`rope type "${type}" is unknown; known are default, linear, dynamic, llama3, yarn, longrope and proportional.`);
+      throw new RopeConfigError(
+        `rope type "${type}" is unknown; known are default, linear, dynamic, llama3, yarn, longrope and proportional.`,
+      );
   }
 }

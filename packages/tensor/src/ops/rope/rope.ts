@@ -29,7 +29,12 @@ export const ropeOperation = defineOperation<RopeAttributes>({
     for (let row = 0; row < x!.shape[0]!; row++) {
       const table = spans ? ropeTable(frequencies, spans.data[row]!) : 0;
       for (let start = row * perRow; start < (row + 1) * perRow; start += headDim) {
-        rotateReference(data.subarray(start, start + headDim), { frequencies, layout, table, position: positions!.data[row]! });
+        rotateReference(data.subarray(start, start + headDim), {
+          frequencies,
+          layout,
+          table,
+          position: positions!.data[row]!,
+        });
       }
     }
     return [{ shape: x!.shape, dtype: 'f32', data } satisfies NdArray];
@@ -52,7 +57,8 @@ export const ropeOperation = defineOperation<RopeAttributes>({
       steps: lowering.tensor(steps!),
       y: lowering.tensor(node.outputs[0]!),
     };
-    if (spans) lowering.dispatch(ropeBySpanKernel, { ...request, bindings: { ...bindings, spans: lowering.tensor(spans) } });
+    if (spans)
+      lowering.dispatch(ropeBySpanKernel, { ...request, bindings: { ...bindings, spans: lowering.tensor(spans) } });
     else lowering.dispatch(ropeKernel, { ...request, bindings });
   },
 });
@@ -63,7 +69,8 @@ const stepsOfGraph = new WeakMap<Graph, Map<RopeFrequencies, Tensor>>();
 function stepsTensor(graph: Graph, frequencies: RopeFrequencies): Tensor {
   const known = stepsOfGraph.get(graph) ?? new Map<RopeFrequencies, Tensor>();
   stepsOfGraph.set(graph, known);
-  const steps = known.get(frequencies) ?? graph.constant(turnSteps(frequencies.radians), [frequencies.radians.length, 2]);
+  const steps =
+    known.get(frequencies) ?? graph.constant(turnSteps(frequencies.radians), [frequencies.radians.length, 2]);
   known.set(frequencies, steps);
   return steps;
 }
@@ -88,21 +95,31 @@ export function rope(
   options: { readonly spans?: Tensor; readonly interleaved?: boolean } = {},
 ): Tensor {
   if (x.shape.length !== 3 || x.shape[2]! < frequencies.rotaryWidth) {
-    throw new ShapeError(`rope: expected x as [M, H, E] with E >= ${frequencies.rotaryWidth}, the rotated width; got ${shapeText(x.shape)}.`);
+    throw new ShapeError(
+      `rope: expected x as [M, H, E] with E >= ${frequencies.rotaryWidth}, the rotated width; got ${shapeText(x.shape)}.`,
+    );
   }
   const needsSpans = frequencies.tables > 1;
   if (needsSpans && !options.spans) {
-    throw new ArgumentError('rope: these speeds follow the length of the sequence; pass `spans`, the length for each row.');
+    throw new ArgumentError(
+      'rope: these speeds follow the length of the sequence; pass `spans`, the length for each row.',
+    );
   }
   const perRow = [positions, ...(needsSpans ? [options.spans!] : [])];
   for (const tensor of perRow) {
-    if (tensor.dtype !== 'u32') throw new DTypeError(`rope: expected positions and spans as u32, got ${tensor.dtype}; convert with .to('u32').`);
+    if (tensor.dtype !== 'u32')
+      throw new DTypeError(`rope: expected positions and spans as u32, got ${tensor.dtype}; convert with .to('u32').`);
     if (elementCount(tensor.shape) !== x.shape[0]) {
-      throw new ShapeError(`rope: expected one position (and span) for each of ${x.shape[0]} rows, got ${shapeText(tensor.shape)}.`);
+      throw new ShapeError(
+        `rope: expected one position (and span) for each of ${x.shape[0]} rows, got ${shapeText(tensor.shape)}.`,
+      );
     }
   }
   if (x.dtype !== 'f32') throw new DTypeError(`rope: expected x as f32, got ${x.dtype}.`);
   const steps = stepsTensor(x.graph, frequencies);
   const operands = [x, positions, steps, ...(needsSpans ? [options.spans!] : [])];
-  return x.graph.apply(ropeOperation, operands, { frequencies, layout: options.interleaved ? 'interleaved' : 'halves' })[0]!;
+  return x.graph.apply(ropeOperation, operands, {
+    frequencies,
+    layout: options.interleaved ? 'interleaved' : 'halves',
+  })[0]!;
 }

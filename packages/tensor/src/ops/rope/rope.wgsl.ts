@@ -66,7 +66,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
 const bindings = { x: read('f32'), positions: read('u32'), steps: read('vec2<u32>'), y: write('f32') };
 
 /** Speeds that do not depend on the length. */
-export const ropeKernel = defineKernel({ name: 'rope', bindings, uniforms: { rows: 'u32' }, wgsl: (c: RopeConstants) => body(c, tableStartWgsl.one()) });
+export const ropeKernel = defineKernel({
+  name: 'rope',
+  bindings,
+  uniforms: { rows: 'u32' },
+  wgsl: (c: RopeConstants) => body(c, tableStartWgsl.one()),
+});
 
 /** Speeds by the length that each row adapts to. */
 export const ropeBySpanKernel = defineKernel({
