@@ -1,2 +1,2 @@
 export { type ChromiumOptions, launchChromium } from './chromium.ts';
-export { type DenoResult, runInDeno } from './deno/run-in-deno.ts';
+export { type DenoResult, runInDeno } from './deno.ts';

@@ -44,9 +44,10 @@ function tests(name: string, ...parameters: readonly string[]): Step {
   return [name, () => program('vitest', 'run', ...reporters, ...parameters)];
 }
 
-/** The tests of kernels on the other implementation of WebGPU. */
-function deno(...parameters: readonly string[]): Step {
-  return ['deno', () => program('node', 'packages/tooling/src/deno/deno-tests.ts', ...parameters)];
+/** Tests run once more: all of kernels on the other implementation of WebGPU, or those of optional features on lavapipe. */
+function lane(name: 'deno' | 'lavapipe', ...parameters: readonly string[]): Step {
+  const script = { deno: 'deno-tests', lavapipe: 'feature-tests' }[name];
+  return [name, () => program('node', `packages/tooling/src/lanes/${script}.ts`, ...parameters)];
 }
 
 /** Runs every step that can run, also after one failed, and says at the end which did. */
@@ -72,9 +73,9 @@ const commands: Readonly<Record<string, (parameters: string[]) => number>> = {
   setup: () => 0,
   start: (parameters) => only(program('forerun', 'demo', ...parameters)),
   test: (parameters) =>
-    all([build, ...checks, tests('tests', ...parameters), ...(parameters.length > 0 ? [] : [deno()])]),
-  deno: (parameters) => all([deno(...parameters)]),
-  lavapipe: (parameters) => all([tests('lavapipe', 'packages/tensor', '--passWithNoTests', ...parameters)]),
+    all([build, ...checks, tests('tests', ...parameters), ...(parameters.length > 0 ? [] : [lane('deno')])]),
+  deno: (parameters) => all([lane('deno', ...parameters)]),
+  lavapipe: (parameters) => all([lane('lavapipe', ...parameters)]),
   build: () => all([build]),
   check: () => all([build, ...checks]),
   format: () =>

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { root } from '../checks/workspace.ts';
+import { root } from './checks/workspace.ts';
 
 /** How every Deno of this repository is started: WebGPU on, sources for packages, all permissions, no downloads. */
 export const denoFlags = [

@@ -1,0 +1,28 @@
+/**
+ * Runs the tests of the packages that have kernels under Deno, whose WebGPU is wgpu with Naga, and says which declared
+ * kernels it compiled. With parameters it runs the files that they name, and counts no kernels.
+ */
+import { declaredKernels, kernelsNotCompiled } from '../checks/kernels.ts';
+import { readWorkspace } from '../checks/workspace.ts';
+import { compiledKernels, forgetCompiledKernels } from './compiled-kernels.ts';
+import { runVitest } from './run-vitest.ts';
+
+/** Prints what was compiled; false if a kernel that needs no optional feature was not. */
+function everyKernelCompiled(folders: readonly string[]): boolean {
+  const declared = declaredKernels(readWorkspace().filter(({ folder }) => folders.includes(folder)));
+  const missing = kernelsNotCompiled(declared, compiledKernels('deno'));
+  console.log(`\nwgpu compiled ${declared.length - missing.length} of ${declared.length} declared kernels.`);
+  for (const { name, features } of missing.filter((kernel) => kernel.features.length > 0)) {
+    console.log(`Not run in Deno, which has no ${features.join(', ')}: ${name}`);
+  }
+  const untested = missing.filter(({ features }) => features.length === 0);
+  for (const { name, file } of untested) console.error(`No test in Deno compiled ${name} (${file})`);
+  return untested.length === 0;
+}
+
+const parameters = process.argv.slice(2);
+const folders = ['tensor', 'attention', 'decoding', 'drafters', 'verifiers'].map((name) => `packages/${name}`);
+forgetCompiledKernels('deno');
+const code = await runVitest('deno', parameters.length > 0 ? parameters : folders.map((folder) => `${folder}/`));
+const complete = parameters.length > 0 || everyKernelCompiled(folders);
+process.exit(code === 0 && complete ? 0 : 1);
