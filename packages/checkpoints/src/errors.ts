@@ -58,6 +58,13 @@ export class SafetensorsError extends ForerunError {
   }
 }
 
+/** A PyTorch file holds something else than tensors, or is damaged. Nothing of it was used and no code of it was run. */
+export class TorchFileError extends ForerunError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('torch-file', message, options);
+  }
+}
+
 /** The index of a sharded checkpoint is malformed, or does not agree with its shards. */
 export class ShardIndexError extends ForerunError {
   constructor(message: string, options?: ErrorOptions) {

@@ -12,6 +12,7 @@ export {
   SafetensorsError,
   ShardIndexError,
   TokenizerError,
+  TorchFileError,
   TruncatedError,
   WeightNameError,
 } from './errors.ts';

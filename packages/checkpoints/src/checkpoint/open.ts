@@ -2,7 +2,8 @@ import { ArgumentError } from '@forerun/tensor';
 import { FileMissingError, ShardIndexError } from '../errors.ts';
 import { readHeader, type SafetensorsHeader } from '../safetensors/header.ts';
 import { checkShards, readShardIndex } from '../safetensors/shard-index.ts';
-import type { ByteSource } from '../sources/byte-source.ts';
+import type { ByteSource, ReadOptions } from '../sources/byte-source.ts';
+import { isTorchFile, readTorchHeader } from '../torch/torch-file.ts';
 import { weightPolicies, type WeightPolicy } from '../weights/weights.ts';
 import { Checkpoint, type CheckpointTensor } from './checkpoint.ts';
 
@@ -13,7 +14,10 @@ export interface OpenOptions {
    * biases) are always f32. Default `as-is`.
    */
   readonly weights?: WeightPolicy;
-  /** The safetensors file, or the index of a sharded one. Default: `model.safetensors`, else `model.safetensors.index.json`. */
+  /**
+   * The safetensors or PyTorch file (`.pt`, `.pth`, `.bin`: its tensors are read, no code of it is run), or the index of a sharded
+   * checkpoint. Default: the first of `model.safetensors`, `model.safetensors.index.json` and `pytorch_model.bin` that is there.
+   */
   readonly file?: string;
   readonly signal?: AbortSignal | undefined;
 }
@@ -22,10 +26,10 @@ export interface OpenOptions {
 const headersAtOnce = 6;
 
 /**
- * Opens a safetensors checkpoint, single or sharded, reading its headers only.
+ * Opens a checkpoint, single or sharded, reading its headers only.
  *
- * @throws FileMissingError when there is no safetensors file; SafetensorsError or ShardIndexError when one is damaged or hostile;
- *   AbortedError; the source's errors.
+ * @throws FileMissingError when there is no file of tensors; SafetensorsError, TorchFileError or ShardIndexError when one is damaged or
+ *   hostile; AbortedError; the source's errors.
  */
 export async function openCheckpoint(source: ByteSource, options: OpenOptions = {}): Promise<Checkpoint> {
   const { weights: policy = 'as-is', signal } = options;
@@ -37,7 +41,7 @@ export async function openCheckpoint(source: ByteSource, options: OpenOptions = 
   const file = options.file ?? (await findFile(source, signal));
   const headers = file.endsWith('.json')
     ? await readShards(source, file, signal)
-    : new Map([[file, await readHeader(source, file, { signal })]]);
+    : new Map([[file, await headerOf(source, file, { signal })]]);
   const tensors = new Map<string, CheckpointTensor>();
   const metadata = new Map<string, string>();
   for (const [shard, header] of headers) {
@@ -55,6 +59,10 @@ export async function openCheckpoint(source: ByteSource, options: OpenOptions = 
   });
 }
 
+function headerOf(source: ByteSource, file: string, options: ReadOptions): Promise<SafetensorsHeader> {
+  return isTorchFile(file) ? readTorchHeader(source, file, options) : readHeader(source, file, options);
+}
+
 async function versionsOf(
   source: ByteSource,
   files: readonly string[],
@@ -69,11 +77,11 @@ async function versionsOf(
 }
 
 async function findFile(source: ByteSource, signal: AbortSignal | undefined): Promise<string> {
-  for (const path of ['model.safetensors', 'model.safetensors.index.json']) {
+  for (const path of ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin']) {
     if (await source.exists(path, { signal })) return path;
   }
   throw new FileMissingError(
-    `${source.describe()} has neither model.safetensors nor model.safetensors.index.json. Give the right folder, or name the file; weights in other formats have to be converted to safetensors first.`,
+    `${source.describe()} has neither model.safetensors nor model.safetensors.index.json nor pytorch_model.bin. Give the right folder, or name the file; weights in other formats have to be converted to safetensors first.`,
   );
 }
 
@@ -94,7 +102,7 @@ async function readShards(
   const worker = async (): Promise<void> => {
     for (const shard of queue) {
       try {
-        headers.set(shard, await readHeader(source, folder + shard, { signal: linked }));
+        headers.set(shard, await headerOf(source, folder + shard, { signal: linked }));
       } catch (cause) {
         failed.abort();
         if (!(cause instanceof FileMissingError)) throw cause;
