@@ -13,9 +13,9 @@ export interface Settings {
 /** What the form holds on a first visit. */
 export const firstSettings: Settings = {
   prompt: 'Once upon a time, there was a little',
-  temperature: 0.7,
-  seed: 3,
-  maxTokens: 150,
+  temperature: 0.6,
+  seed: 2,
+  maxTokens: 200,
   drafter: 'draft-model',
   width: '4',
   showRejected: true,

@@ -26,9 +26,9 @@ export function demoCommand(): Command {
   return new Command('demo')
     .description('tell a story twice, plainly and with speculation: the same text in fewer rounds')
     .option('--prompt <text>', 'how the story begins', 'Once upon a time, there was a little')
-    .option('-n, --tokens <count>', 'most tokens of the story', countOf, 120)
-    .option('-t, --temperature <value>', '0 takes the most likely token', numberOf, 0.7)
-    .option('-s, --seed <number>', 'seed of all draws', numberOf, 3)
+    .option('-n, --tokens <count>', 'most tokens of the story', countOf, 200)
+    .option('-t, --temperature <value>', '0 takes the most likely token', numberOf, 0.6)
+    .option('-s, --seed <number>', 'seed of all draws', numberOf, 2)
     .option('--width <rows>', 'rows of a speculative round', countOf, 4)
     .option('--json', 'print JSON')
     .action(demo);
