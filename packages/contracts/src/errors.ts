@@ -1,7 +1,5 @@
 import { ForerunError } from '@forerun/tensor';
 
-export { AbortedError } from '@forerun/tensor';
-
 /** The prompt, or prompt plus requested tokens, does not fit the conversation's capacity. */
 export class CapacityError extends ForerunError {
   constructor(message: string, options?: ErrorOptions) {

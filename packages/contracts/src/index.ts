@@ -1,5 +1,5 @@
 export type { Decoder, DecoderOutputs, DecoderState, DecoderStateOptions, Mark, Rewindable, Rows } from './decoder.ts';
-export { AbortedError, CapacityError, ConversationStateError, MismatchedPartsError, NumericError } from './errors.ts';
+export { CapacityError, ConversationStateError, MismatchedPartsError, NumericError } from './errors.ts';
 export type {
   Detokenizer,
   Drafter,

@@ -2,9 +2,9 @@
  * One conversation: its state buffers, the tokens that they hold, and the host's side of the loop. The host only submits rounds and
  * reads, late, what they kept; which tokens are kept, and when to stop, is decided on the GPU.
  */
-import { AbortedError, ConversationStateError, NumericError } from '@forerun/contracts';
+import { ConversationStateError, NumericError } from '@forerun/contracts';
 import type { HostArray, Program, StateBuffers } from '@forerun/tensor';
-import { Commands, packSampling } from '@forerun/tensor';
+import { AbortedError, Commands, packSampling } from '@forerun/tensor';
 import { loopLayout } from '../loop/loop-states.ts';
 import { WidthPolicy } from '../policy/width-policy.ts';
 import { StopStrings } from '../text/stop-strings.ts';

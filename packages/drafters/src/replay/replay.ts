@@ -21,6 +21,12 @@ export interface ReplayState extends DrafterState {
   readonly recording: State;
 }
 
+/** A drafter that replays a recording. */
+export interface ReplayDrafter extends Drafter {
+  /** Declares the state that holds the recording of one conversation. */
+  state(capacityTokens: number): ReplayState;
+}
+
 interface ReplayAttributes {
   readonly width: number;
   readonly vocabSize: number;
@@ -104,7 +110,7 @@ const replayOperation = defineOperation<ReplayAttributes>({
  *
  * @throws {@link ArgumentError} for a corruption outside of 0 to 1 or a seed that is no u32
  */
-export function replay(options: ReplayOptions = {}): Drafter & { state(capacityTokens: number): ReplayState } {
+export function replay(options: ReplayOptions = {}): ReplayDrafter {
   const { corruption = 0, seed = 0 } = options;
   if (!(corruption >= 0 && corruption <= 1))
     throw new ArgumentError(`replay: corruption is from 0 to 1, got ${corruption}.`);

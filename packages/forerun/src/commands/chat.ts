@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline';
-import { AbortedError } from '@forerun/contracts';
+import { AbortedError } from '@forerun/tensor';
 import { Command } from 'commander';
 import type { Chat, ChatOptions } from '../model/chat.ts';
 import type { LoadedModel } from '../model/loaded-model.ts';

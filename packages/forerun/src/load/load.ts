@@ -2,13 +2,13 @@
 import type { Checkpoint, LoadProgress, WeightPolicy } from '@forerun/checkpoints';
 import { loadTokenizer, loadWeights, openCheckpoint } from '@forerun/checkpoints';
 import type { Drafter } from '@forerun/contracts';
-import { AbortedError, MismatchedPartsError } from '@forerun/contracts';
+import { MismatchedPartsError } from '@forerun/contracts';
 import { Engine } from '@forerun/decoding';
 import { draftModel } from '@forerun/drafters';
 import type { LoadedModel as CheckpointModel } from '@forerun/models';
 import { loadModel } from '@forerun/models';
 import type { DeviceOptions, Weight } from '@forerun/tensor';
-import { Device, requestDevice, WeightStore, WeightUpload } from '@forerun/tensor';
+import { AbortedError, Device, requestDevice, WeightStore, WeightUpload } from '@forerun/tensor';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
 import { LoadedModel } from '../model/loaded-model.ts';
 import type { ModelSource, SourceOptions } from './source.ts';

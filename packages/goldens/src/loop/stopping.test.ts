@@ -1,5 +1,5 @@
 /** How a run ends, and that what is kept is exactly what was given: rounds in flight behind an end change nothing. */
-import { AbortedError } from '@forerun/contracts';
+import { AbortedError } from '@forerun/tensor';
 import { afterAll, describe, expect, it } from 'vitest';
 import { goldenLlama, numberDetokenizer, plainTokens, promptOf, Replays, run } from './golden-llama.ts';
 

@@ -60,7 +60,11 @@ export async function compile(graph: Graph, options: CompileOptions): Promise<Pr
   const dispatches = await Promise.all(
     lowered.dispatches.map(async (dispatch, index): Promise<CompiledDispatch> => ({
       ...dispatch,
-      pipeline: await device.pipelines.get(dispatch.kernel, dispatch.constants, guard && guardFor(dispatch, guard, options)),
+      pipeline: await device.pipelines.get(
+        dispatch.kernel,
+        dispatch.constants,
+        guard && guardFor(dispatch, guard, options),
+      ),
       uniformOffset: offsets[index],
     })),
   );

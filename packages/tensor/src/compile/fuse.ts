@@ -1,5 +1,5 @@
 import type { Graph, GraphNode } from '../graph/graph.ts';
-import { Tensor } from '../graph/tensor.ts';
+import type { Tensor } from '../graph/tensor.ts';
 import type { WeightStore } from '../run/weight-store.ts';
 import { readerCounts } from './canonicalise.ts';
 import { elementwiseChains } from './rules/elementwise-chains.ts';

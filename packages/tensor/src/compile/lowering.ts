@@ -52,6 +52,7 @@ export interface DispatchRequest<Constants, Bindings extends string, Uniforms ex
   readonly label?: string;
   /** Bytes read and written, for the floor; a function of the bound where it depends on it. */
   readonly bytes?: number | ((bound: number) => number);
+  /** Floating-point operations, for the floor; a function of the bound where it depends on it. */
   readonly flops?: number | ((bound: number) => number);
 }
 

@@ -115,7 +115,9 @@ export function shaderSource(kernel: AnyKernel, constants: object, guard?: Guard
     if (!guard.through) bind(guardName, 'uniform', `array<vec4<u32>, ${guard.words / 4}>`);
     const entry = body.search(/fn\s+main\s*\(/);
     const open = body.indexOf('{', entry);
-    const word = guard.through ? `${guard.through}[${guard.word}]` : `${guardName}[${guard.word >> 2}].${'xyzw'[guard.word % 4]}`;
+    const word = guard.through
+      ? `${guard.through}[${guard.word}]`
+      : `${guardName}[${guard.word >> 2}].${'xyzw'[guard.word % 4]}`;
     body = `${body.slice(0, open + 1)} if (${word} != 0u) { return; }${body.slice(open + 1)}`;
   }
   const enables = kernel.features.map((feature) => `enable ${feature === 'shader-f16' ? 'f16' : 'subgroups'};\n`);

@@ -10,6 +10,7 @@ import type { Weight } from '../graph/weight.ts';
 export interface InterpretOptions {
   readonly inputs?: Readonly<Record<string, ArrayLike<number>>>;
   readonly states?: Map<State, Float64Array>;
+  /** Values of a weight, row-major, after rounding to its format; needed when the graph reads any. */
   readonly weights?: (weight: Weight) => Float64Array;
 }
 
