@@ -11,13 +11,7 @@ export { Generation } from './model/generation.ts';
 export type { GenerateOptions, LoadedModelParts, Prompt } from './model/loaded-model.ts';
 export { LoadedModel } from './model/loaded-model.ts';
 export type { ChatMessage, LoadProgress, RenderOptions, Tokenizer, WeightPolicy } from '@forerun/checkpoints';
-export {
-  AbortedError,
-  CapacityError,
-  ConversationStateError,
-  MismatchedPartsError,
-  NumericError,
-} from '@forerun/contracts';
+export { CapacityError, ConversationStateError, MismatchedPartsError, NumericError } from '@forerun/contracts';
 export type { Drafter, Verifier } from '@forerun/contracts';
 export type {
   Conversation,
@@ -30,6 +24,7 @@ export type {
 } from '@forerun/decoding';
 export type { AdapterDescription, DeviceOptions } from '@forerun/tensor';
 export {
+  AbortedError,
   AdapterError,
   ArgumentError,
   Device,
