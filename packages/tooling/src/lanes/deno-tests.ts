@@ -1,5 +1,5 @@
 /**
- * Runs the tests of the packages that have kernels under Deno, whose WebGPU is wgpu with Naga, and says which declared
+ * Runs the tests of kernels, models and loops under Deno, whose WebGPU is wgpu with Naga, and says which declared
  * kernels it compiled. With parameters it runs the files that they name, and counts no kernels.
  */
 import { declaredKernels, kernelsNotCompiled } from '../checks/kernels.ts';
@@ -21,7 +21,9 @@ function everyKernelCompiled(folders: readonly string[]): boolean {
 }
 
 const parameters = process.argv.slice(2);
-const folders = ['tensor', 'attention', 'decoding', 'drafters', 'verifiers'].map((name) => `packages/${name}`);
+const folders = ['tensor', 'attention', 'decoding', 'drafters', 'verifiers', 'goldens'].map(
+  (name) => `packages/${name}`,
+);
 forgetCompiledKernels('deno');
 const code = await runVitest('deno', parameters.length > 0 ? parameters : folders.map((folder) => `${folder}/`));
 const complete = parameters.length > 0 || everyKernelCompiled(folders);
