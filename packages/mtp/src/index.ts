@@ -1,0 +1,11 @@
+export type { ConfigJson } from './config/head-fields.ts';
+export { eagle1Head } from './eagle/eagle-1.ts';
+export { eagle3Head } from './eagle/eagle-3.ts';
+export { eagleHead } from './eagle/eagle.ts';
+export { HeadConfigError } from './errors.ts';
+export type { FeatureHead } from './feature-head.ts';
+export type { HydraHeads, HydraOptions, HydraPrefix } from './hydra/hydra.ts';
+export { hydraHeads } from './hydra/hydra.ts';
+export type { MedusaHeads } from './medusa/medusa.ts';
+export { medusaHeads } from './medusa/medusa.ts';
+export type { HeadTarget } from './target.ts';
