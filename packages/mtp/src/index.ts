@@ -8,4 +8,6 @@ export type { HydraHeads, HydraOptions, HydraPrefix } from './hydra/hydra.ts';
 export { hydraHeads } from './hydra/hydra.ts';
 export type { MedusaHeads } from './medusa/medusa.ts';
 export { medusaHeads } from './medusa/medusa.ts';
+export { mtpHead } from './prediction/mtp.ts';
+export type { PredictionOptions } from './prediction/prediction-layer.ts';
 export type { HeadTarget } from './target.ts';

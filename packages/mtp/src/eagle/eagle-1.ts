@@ -15,7 +15,7 @@ import { groupedAttention } from '../layers/grouped-attention.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
 import { linear, rmsNorm } from '../layers/layer.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
-import { wholeVocabulary } from './draft-vocabulary.ts';
+import { wholeVocabulary } from '../draft-vocabulary.ts';
 
 /**
  * An EAGLE-1 or EAGLE-2 head.

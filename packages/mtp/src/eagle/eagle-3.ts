@@ -17,7 +17,7 @@ import { groupedAttention } from '../layers/grouped-attention.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
 import { linear, rmsNorm, type RowLayer } from '../layers/layer.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
-import { mappedVocabulary, wholeVocabulary } from './draft-vocabulary.ts';
+import { mappedVocabulary, wholeVocabulary } from '../draft-vocabulary.ts';
 
 /**
  * An EAGLE-3 head.

@@ -1,7 +1,7 @@
 import type { Checkpoint } from '@forerun/checkpoints';
 import { MismatchedPartsError } from '@forerun/contracts';
 import { concat, gather, type Tensor } from '@forerun/tensor';
-import { HeadConfigError } from '../errors.ts';
+import { HeadConfigError } from './errors.ts';
 
 /** How a head's own vocabulary lies in the target's. */
 export interface DraftVocabulary {

@@ -1,0 +1,134 @@
+/**
+ * Mixtures of experts as DeepSeek-V3, GLM-4.5 and Qwen3-Next route them: a router weighs the experts of each row, the best few count. Every
+ * expert runs over all rows and those that were not chosen are weighed with 0: exact, and meant for the few rows of a draft.
+ */
+import type { Weights } from '@forerun/checkpoints';
+import { linear as multiply, reduce, rmsNorm as normalise, slice, softmax, type Tensor, topK } from '@forerun/tensor';
+import type { HeadFields } from '../config/head-fields.ts';
+import { type Activation, activations, gatedMlp } from './gated-mlp.ts';
+import { linear, type RowLayer } from './layer.ts';
+
+/** How experts are chosen and weighed. */
+export interface RoutedShape {
+  readonly hiddenSize: number;
+  readonly experts: number;
+  readonly perToken: number;
+  /** Width of an expert. */
+  readonly moeIntermediateSize: number;
+  /** Width of the experts that always count; 0 without. */
+  readonly sharedIntermediateSize: number;
+  readonly hiddenAct: Activation;
+  /** `sigmoid` chooses with a correction that does not weigh, in groups; `softmax` by weight alone. */
+  readonly scores: 'sigmoid' | 'softmax';
+  /** Groups that experts lie in, and how many groups count. */
+  readonly groups: number;
+  readonly groupsUsed: number;
+  /** Whether the weights of those chosen are divided by their sum. */
+  readonly normed: boolean;
+  /** Factor on the weights. */
+  readonly scaling: number;
+}
+
+/** Reads how DeepSeek-V3 and GLM-4.5 route. */
+export function groupRouting(fields: HeadFields): RoutedShape {
+  const experts = fields.integer('n_routed_experts', { min: 1, max: 4096 });
+  const moeIntermediateSize = fields.integer('moe_intermediate_size', { min: 1, max: 2 ** 20 });
+  const groups = fields.integer('n_group', { min: 1, max: experts }, 1);
+  if (experts % groups !== 0) throw fields.error('n_group', `a divisor of n_routed_experts (${experts})`);
+  return {
+    hiddenSize: fields.integer('hidden_size', { min: 1 }),
+    experts,
+    perToken: fields.integer('num_experts_per_tok', { min: 1, max: experts }),
+    moeIntermediateSize,
+    sharedIntermediateSize: moeIntermediateSize * fields.integer('n_shared_experts', { min: 0, max: 64 }, 0),
+    hiddenAct: fields.word('hidden_act', activations, 'silu'),
+    scores: 'sigmoid',
+    groups,
+    groupsUsed: fields.integer('topk_group', { min: 1, max: groups }, 1),
+    normed: fields.boolean('norm_topk_prob', true),
+    scaling: fields.number('routed_scaling_factor', { min: 0 }, 1),
+  };
+}
+
+/** Reads how Qwen3-Next routes. */
+export function softmaxRouting(fields: HeadFields): RoutedShape {
+  const experts = fields.integer('num_experts', { min: 1, max: 4096 });
+  return {
+    hiddenSize: fields.integer('hidden_size', { min: 1 }),
+    experts,
+    perToken: fields.integer('num_experts_per_tok', { min: 1, max: experts }),
+    moeIntermediateSize: fields.integer('moe_intermediate_size', { min: 1, max: 2 ** 20 }),
+    sharedIntermediateSize: fields.integer('shared_expert_intermediate_size', { min: 0, max: 2 ** 20 }, 0),
+    hiddenAct: fields.word('hidden_act', activations, 'silu'),
+    scores: 'softmax',
+    groups: 1,
+    groupsUsed: 1,
+    normed: fields.boolean('norm_topk_prob', true),
+    scaling: 1,
+  };
+}
+
+/** Below every score, and finite. */
+const notChosen = -3e38;
+
+/** A mixture of experts: `[M, D]` to `[M, D]`. */
+export function routedExperts(w: Weights, shape: RoutedShape): RowLayer {
+  const { hiddenSize: D, experts: E, hiddenAct } = shape;
+  const gate = w.at('gate').tensor('weight', [E, D]);
+  const correction = shape.scores === 'sigmoid' ? w.at('gate').tensor('e_score_correction_bias', [E]) : undefined;
+  const each = Array.from({ length: E }, (_, expert) =>
+    gatedMlp(w.at('experts').at(expert), [D, shape.moeIntermediateSize], hiddenAct),
+  );
+  const shared = sharedExpert(w, shape);
+  return (x) => {
+    const logits = multiply(x, gate);
+    const scores = shape.scores === 'sigmoid' ? logits.sigmoid() : softmax(logits);
+    // A vector of ones has the norm 1, so that what comes out is the weight itself, as a tensor.
+    const ones = x.graph.constant(new Float32Array(E).fill(1), [1, E]);
+    const choice = correction ? scores.add(normalise(ones, correction, { epsilon: 0 })) : scores;
+    const weights = expertWeights(scores, choice, shape);
+    return each.reduce(
+      (sum, expert, e) => sum.add(expert(x).mul(slice(weights, 1, [e, e + 1]))),
+      shared ? shared(x) : x.mul(0),
+    );
+  };
+}
+
+/** Weights `[M, E]` of the experts of each row; 0 for those not chosen. */
+function expertWeights(scores: Tensor, choice: Tensor, shape: RoutedShape): Tensor {
+  const [M, E] = scores.shape as [number, number];
+  const { groups, groupsUsed, perToken, normed, scaling } = shape;
+  let open = choice;
+  if (groups > groupsUsed) {
+    const members = E / groups;
+    const grouped = choice.reshape([M, groups, members]);
+    const best = reduce(topK(grouped, Math.min(2, members)).values, 'sum');
+    const used = amongBest(best, groupsUsed).reshape([M, groups, 1]);
+    open = used.select(grouped, notChosen).reshape([M, E]);
+  }
+  const chosen = scores.mul(amongBest(open, perToken).to('f32'));
+  const total = normed ? reduce(chosen, 'sum', { keepDims: true }).add(1e-20) : undefined;
+  return (total ? chosen.div(total) : chosen).mul(scaling);
+}
+
+/** 1 (u32) for the `k` largest of each row of `[M, N]`, else 0. */
+function amongBest(x: Tensor, k: number): Tensor {
+  const [M, N] = x.shape as [number, number];
+  const indices = topK(x, k).indices.reshape([M, 1, k]);
+  const own = x.graph.constant(
+    Uint32Array.from({ length: N }, (_, i) => i),
+    [1, N, 1],
+  );
+  return reduce(own.equal(indices), 'sum');
+}
+
+function sharedExpert(
+  w: Weights,
+  { hiddenSize: D, sharedIntermediateSize: F, hiddenAct }: RoutedShape,
+): RowLayer | undefined {
+  if (F === 0) return undefined;
+  if (w.has('shared_experts')) return gatedMlp(w.at('shared_experts'), [D, F], hiddenAct);
+  const expert = gatedMlp(w.at('shared_expert'), [D, F], hiddenAct);
+  const gate = linear(w.at('shared_expert_gate'), [1, D]);
+  return (x) => expert(x).mul(gate(x).sigmoid());
+}

@@ -1,0 +1,42 @@
+/** The module of MiMo-7B: `model.mtp_layers.{i}`, a Qwen2 layer, the hidden state before the embedding. */
+import type { Checkpoint } from '@forerun/checkpoints';
+import type { HeadFields } from '../config/head-fields.ts';
+import type { FeatureHead } from '../feature-head.ts';
+import { decoderBlock } from '../layers/decoder-block.ts';
+import { gatedMlp } from '../layers/gated-mlp.ts';
+import { groupedAttention } from '../layers/grouped-attention.ts';
+import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
+import { linear, rmsNorm } from '../layers/layer.ts';
+import type { HeadTarget } from '../target.ts';
+import { predictionHead, type PredictionOptions } from './prediction-layer.ts';
+
+/** The prediction layers of a `mimo` checkpoint. */
+export function mimoHead(
+  checkpoint: Checkpoint,
+  target: HeadTarget,
+  { fields, options }: { readonly fields: HeadFields; readonly options: PredictionOptions },
+): FeatureHead {
+  const shape = layerShape(fields);
+  const { hiddenSize: D } = shape;
+  const norm = { epsilon: shape.rmsNormEps };
+  const w = checkpoint.weights().at('model').at('mtp_layers');
+  const count = fields.integer('num_nextn_predict_layers', { min: 1, max: 64 });
+  const layers = Array.from({ length: count }, (_, i) => {
+    const layer = w.at(i);
+    return {
+      embeddingNorm: rmsNorm(layer.at('token_layernorm'), D, norm),
+      hiddenNorm: rmsNorm(layer.at('hidden_layernorm'), D, norm),
+      project: linear(layer.at('input_proj'), [D, 2 * D]),
+      block: decoderBlock({
+        inputNorm: rmsNorm(layer.at('input_layernorm'), D, norm),
+        attention: groupedAttention(layer.at('self_attn'), shape),
+        attentionNorm: rmsNorm(layer.at('post_attention_layernorm'), D, norm),
+        mlp: gatedMlp(layer.at('mlp'), [D, shape.intermediateSize], shape.hiddenAct),
+      }),
+      norm: rmsNorm(layer.at('final_layernorm'), D, norm),
+      cache: cachedHeads(shape),
+    };
+  });
+  const weights = w.finish();
+  return predictionHead({ layers, first: 'hidden', weights, maxPositions: shape.maxPositions }, target, options);
+}
