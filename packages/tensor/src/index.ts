@@ -60,6 +60,7 @@ export type { SamplingSettings, UnpackedSampling } from './ops/sample/settings.t
 export { packSampling, samplingWords, unpackSampling } from './ops/sample/settings.ts';
 export type { SampleOptions, SamplePath } from './ops/sample/sample.ts';
 export { sample } from './ops/sample/sample.ts';
+export { samplingProbabilities } from './ops/sampling-probabilities/sampling-probabilities.ts';
 export { noToken } from './ops/sample/sample.reference.ts';
 export { fillRandom } from './run/random-weights.ts';
 export { WeightUpload, WeightValueError } from './run/weight-upload.ts';

@@ -115,12 +115,20 @@ fn descend(pass_: u32, byMass: bool) {
   prefix = (prefix << 8u) | bin;
 }
 
-fn drawFromSupport(row: u32, lane: u32, position: u32) {
+// Finds the support's lowest key.
+fn findSupport(row: u32, lane: u32) {
   if (topK() > 0u) { raiseThreshold(row, lane, false); }
   if (usesTopP()) { raiseThreshold(row, lane, true); }
+}
+fn isKept(key: u32, top: f32) -> bool { return key >= max(threshold, 1u) && relativeMass(key, top) >= minP(); }
+`;
+
+/** WGSL of `drawFromSupport(row, lane, position)`: the best score `z / T + gumbel` of the tokens that the filters left. */
+export const drawWgsl = (vocabSize: number, lanes: number) => /* wgsl */ `
+fn drawFromSupport(row: u32, lane: u32, position: u32) {
+  findSupport(row, lane);
   let top = keyValue(atomicLoad(&topKey));
   let inverse = 1.0 / max(temperature(), 1.0e-6);
-  let floorKey = max(threshold, 1u);
   if (lane == 0u) { atomicStore(&bestKey, 0u); }
   workgroupBarrier();
   var laneKey = 0u;
@@ -132,7 +140,7 @@ fn drawFromSupport(row: u32, lane: u32, position: u32) {
       let token = block * 4u + k;
       if (token >= ${vocabSize}u) { break; }
       let key = orderedKey(logitBits(row, token));
-      if (key < floorKey || relativeMass(key, top) < minP()) { continue; }
+      if (!isKept(key, top)) { continue; }
       if (!drawn) {
         words = noiseBlock(block, position);
         drawn = true;

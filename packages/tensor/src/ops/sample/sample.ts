@@ -9,6 +9,7 @@ import type { PathKind } from '../penalties/penalties.wgsl.ts';
 import { maxPathRows } from '../penalties/penalties.wgsl.ts';
 import { penalise, sampleRow } from './sample.reference.ts';
 import { samplePickKernel, sampleScanKernel, scanPartials, scanWorkgroups } from './sample.wgsl.ts';
+import type { UnpackedSampling } from './settings.ts';
 import { checkSettings, unpackSampling } from './settings.ts';
 
 /** Which drafts each row stands on. Row 0 is the anchor, which `counts` holds already; a row's path ends below it. */
@@ -41,6 +42,24 @@ interface SampleAttributes {
   readonly stream: number;
 }
 
+/** Logits of a row after the penalties of the context and of its own path: for references. */
+export function penalisedRow(
+  row: number,
+  settings: UnpackedSampling,
+  operands: { logits: NdArray; counts: NdArray; tokens?: NdArray | undefined; parents?: NdArray | undefined },
+): number[] {
+  const { logits, counts, tokens, parents } = operands;
+  const vocabSize = logits.shape[1]!;
+  const z = Array.from(logits.data.subarray(row * vocabSize, (row + 1) * vocabSize));
+  if (!settings.penalised) return z;
+  const path = followedPath(row, tokens, parents);
+  const onPath = (token: number) => path.filter((one) => one === token).length;
+  return penalise(z, settings, {
+    context: (token) => counts.data[token]! + onPath(token),
+    generated: (token) => counts.data[vocabSize + token]! + onPath(token),
+  });
+}
+
 function followedPath(row: number, tokens: NdArray | undefined, parents: NdArray | undefined): number[] {
   const path: number[] = [];
   if (!tokens) return path;
@@ -52,18 +71,10 @@ const sampleOperation = defineOperation<SampleAttributes>({
   name: 'sample',
   infer: ([logits]) => [{ shape: [(logits as Tensor).shape[0]!], dtype: 'u32' }],
   reference([logits, settings, counts, positions, tokens, parents], { greedy, stream }) {
-    const [rows, vocabSize] = logits!.shape as [number, number];
+    const rows = logits!.shape[0]!;
     const unpacked = unpackSampling(settings!.data);
     const data = Float64Array.from({ length: rows }, (_, row) => {
-      let z = Array.from(logits!.data.subarray(row * vocabSize, (row + 1) * vocabSize));
-      if (unpacked.penalised) {
-        const path = followedPath(row, tokens, parents);
-        const onPath = (token: number) => path.filter((one) => one === token).length;
-        z = penalise(z, unpacked, {
-          context: (token) => counts!.data[token]! + onPath(token),
-          generated: (token) => counts!.data[vocabSize + token]! + onPath(token),
-        });
-      }
+      const z = penalisedRow(row, unpacked, { logits: logits!, counts: counts!, tokens, parents });
       return sampleRow(z, unpacked, { position: positions!.data[row]!, stream, greedy });
     });
     return [{ shape: [rows], dtype: 'u32', data }];
@@ -108,29 +119,31 @@ const sampleOperation = defineOperation<SampleAttributes>({
   },
 });
 
-function check(logits: Tensor, { settings, counts, positions, path, stream = 0 }: SampleOptions): void {
-  if (logits.dtype !== 'f32') throw new DTypeError(`sample: logits must be f32, got ${logits.dtype}.`);
+/** Throws for operands of `name` that do not fit its logits `[M, V]`. */
+export function checkSampling(
+  name: string,
+  logits: Tensor,
+  { settings, counts, positions, path }: Omit<SampleOptions, 'positions'> & { positions?: Tensor },
+): void {
+  if (logits.dtype !== 'f32') throw new DTypeError(`${name}: logits must be f32, got ${logits.dtype}.`);
   if (logits.shape.length !== 2)
-    throw new ShapeError(`sample: expected logits [M, V], got ${shapeText(logits.shape)}.`);
+    throw new ShapeError(`${name}: expected logits [M, V], got ${shapeText(logits.shape)}.`);
   const [rows, vocabSize] = logits.shape as [number, number];
-  if (rows > 65_535) throw new ShapeError(`sample: at most 65535 rows at once, got ${rows}.`);
-  checkSettings('sample', settings);
+  if (rows > 65_535) throw new ShapeError(`${name}: at most 65535 rows at once, got ${rows}.`);
+  checkSettings(name, settings);
   if (counts.dtype !== 'u32' || counts.shape.length !== 2 || counts.shape[0] !== 2 || counts.shape[1] !== vocabSize) {
     throw new ShapeError(
-      `sample: counts must be a u32 state [2, ${vocabSize}], got ${counts.dtype} ${shapeText(counts.shape)}.`,
+      `${name}: counts must be a u32 state [2, ${vocabSize}], got ${counts.dtype} ${shapeText(counts.shape)}.`,
     );
   }
   const columns = { positions, 'path.tokens': path?.tokens, 'path.parents': path?.parents };
-  for (const [name, tensor] of Object.entries(columns)) {
+  for (const [column, tensor] of Object.entries(columns)) {
     if (tensor && (tensor.dtype !== 'u32' || tensor.shape.length !== 1 || tensor.shape[0] !== rows)) {
-      throw new ShapeError(`sample: ${name} must be u32 [${rows}], got ${tensor.dtype} ${shapeText(tensor.shape)}.`);
+      throw new ShapeError(`${name}: ${column} must be u32 [${rows}], got ${tensor.dtype} ${shapeText(tensor.shape)}.`);
     }
   }
   if (path && rows > maxPathRows)
-    throw new ShapeError(`sample: a path is followed over at most ${maxPathRows} rows, got ${rows}.`);
-  if (!Number.isInteger(stream) || stream < 0 || stream > 255) {
-    throw new ArgumentError(`sample: stream is an integer from 0 to 255, got ${stream}.`);
-  }
+    throw new ShapeError(`${name}: a path is followed over at most ${maxPathRows} rows, got ${rows}.`);
 }
 
 /**
@@ -145,8 +158,11 @@ function check(logits: Tensor, { settings, counts, positions, path, stream = 0 }
  * @throws {@link ShapeError}, {@link DTypeError} for operands that do not fit
  */
 export function sample(logits: Tensor, options: SampleOptions): Tensor {
-  check(logits, options);
+  checkSampling('sample', logits, options);
   const { settings, counts, positions, path, greedy = false, stream = 0 } = options;
+  if (!Number.isInteger(stream) || stream < 0 || stream > 255) {
+    throw new ArgumentError(`sample: stream is an integer from 0 to 255, got ${stream}.`);
+  }
   const operands: Operand[] = [logits, settings, counts, positions];
   if (path) operands.push(path.tokens);
   if (path?.parents) operands.push(path.parents);

@@ -4,7 +4,7 @@ import { philoxWgsl } from '../../wgsl/philox.ts';
 import { noiseKind } from '../noise/noise.reference.ts';
 import type { PathKind } from '../penalties/penalties.wgsl.ts';
 import { pathBindings, pathWgsl, penaliseWgsl, settingsBinding } from '../penalties/penalties.wgsl.ts';
-import { filterWgsl } from './filter.wgsl.ts';
+import { drawWgsl, filterWgsl } from './filter.wgsl.ts';
 
 const scanLanes = 64;
 /** Blocks of four tokens that an invocation of the first pass looks at. */
@@ -15,7 +15,7 @@ export const scanWorkgroups = (vocabSize: number) => Math.ceil(vocabSize / (4 * 
 export const scanPartials = (vocabSize: number) => scanWorkgroups(vocabSize) * scanLanes;
 
 /** Invocations of the second pass by vocabulary: few where there is little to do, since each costs a fiber on software adapters. */
-const pickLanes = (vocabSize: number) =>
+export const pickLanes = (vocabSize: number) =>
   [16_384, 2048, 256].reduce((lanes, limit) => (vocabSize > limit ? lanes : lanes / 4), 256);
 
 /** What both kernels are made for. */
@@ -31,7 +31,7 @@ export interface SampleConstants {
  * Floats as u32 in the same order, so that they can be compared, searched bit by bit and combined with atomics. 0 stands for a token
  * that cannot be chosen (a logit of -infinity). NaN and +infinity are told by their bits: WGSL may assume that neither occurs.
  */
-const keyWgsl = /* wgsl */ `
+export const keyWgsl = /* wgsl */ `
 fn orderedKey(bits: u32) -> u32 {
   if (bits == 0xff800000u) { return 0u; }
   if (bits == 0x80000000u) { return 0x80000000u; }
@@ -43,7 +43,7 @@ fn isBroken(bits: u32) -> bool { return (bits & 0x7fffffffu) > 0x7f800000u || bi
 const temperatureWgsl = { greedy: '0.0', drawn: 'bitcast<f32>(settings[0].x)' };
 
 /** The settings as both kernels ask for them; all uniform. */
-const settingsWgsl = (choice: keyof typeof temperatureWgsl) => /* wgsl */ `
+export const settingsWgsl = (choice: keyof typeof temperatureWgsl) => /* wgsl */ `
 fn temperature() -> f32 { return ${temperatureWgsl[choice]}; }
 fn topK() -> u32 { return settings[0].y; }
 fn topP() -> f32 { return bitcast<f32>(settings[0].z); }
@@ -60,23 +60,27 @@ fn noiseBlock(block: u32, position: u32) -> vec4<u32> {
 }
 `;
 
+/** How a block of the first pass gets its noise: keyed by the row's position, or not at all where only logits are compared. */
+const noiseWords = { drawn: 'if (noisy) { words = noiseBlock(block, positions[row]); }', plain: '' };
+
 /**
  * First pass, an invocation for a few tokens of a row and no barrier: penalties, then the best score with its lowest token, and the
  * largest logit. Scores are `z` (greedy) or `z / T + gumbel`; with filters on, only the largest logit is needed yet.
+ * With `plain` scores no positions are bound, and the choice has to be greedy.
  * Partial results: score key, ~token, largest key, whether anything was broken.
  */
-export function sampleScanKernel(path: PathKind) {
+export function sampleScanKernel(path: PathKind, scores: keyof typeof noiseWords = 'drawn') {
   const bindings: Record<string, Binding> = {
     logits: read('u32'),
     counts: read('u32'),
-    positions: read('u32'),
+    ...(scores === 'drawn' ? { positions: read('u32') } : {}),
     ...pathBindings[path],
     penalised: write('f32'),
     partial: write('vec4<u32>'),
     settings: settingsBinding,
   };
   return defineKernel({
-    name: `sample-scan-${path}`,
+    name: `sample-scan-${path}-${scores}`,
     bindings,
     wgsl: (c: SampleConstants) => /* wgsl */ `
 ${philoxWgsl}${keyWgsl}${settingsWgsl(c.choice)}${noiseWgsl(c.stream)}
@@ -96,7 +100,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let block = first + turn * ${scanLanes}u;
     if (block * 4u >= ${c.vocabSize}u) { break; }
     var words = vec4<u32>(0u);
-    if (noisy) { words = noiseBlock(block, positions[row]); }
+    ${noiseWords[scores]}
     for (var k = 0u; k < 4u; k++) {
       let token = block * 4u + k;
       if (token >= ${c.vocabSize}u) { break; }
@@ -144,7 +148,7 @@ fn logitBits(row: u32, token: u32) -> u32 {
   if (isPenalised()) { return penalised[i]; }
   return logits[i];
 }
-${filterWgsl(c.vocabSize, pickLanes(c.vocabSize))}
+${filterWgsl(c.vocabSize, pickLanes(c.vocabSize))}${drawWgsl(c.vocabSize, pickLanes(c.vocabSize))}
 @compute @workgroup_size(${pickLanes(c.vocabSize)})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = workgroup.x;
