@@ -2,14 +2,13 @@
  * Runs the tests of kernels, models and loops under Deno, whose WebGPU is wgpu with Naga, and says which declared
  * kernels it compiled. With parameters it runs the files that they name, and counts no kernels.
  */
-import { declaredKernels, kernelsNotCompiled } from '../checks/kernels.ts';
+import { type DeclaredKernel, declaredKernels, kernelsNotCompiled } from '../checks/kernels.ts';
 import { readWorkspace } from '../checks/workspace.ts';
 import { compiledKernels, forgetCompiledKernels } from './compiled-kernels.ts';
 import { runVitest } from './run-vitest.ts';
 
 /** Prints what was compiled; false if a kernel that needs no optional feature was not. */
-function everyKernelCompiled(folders: readonly string[]): boolean {
-  const declared = declaredKernels(readWorkspace().filter(({ folder }) => folders.includes(folder)));
+function everyKernelCompiled(declared: readonly DeclaredKernel[]): boolean {
   const missing = kernelsNotCompiled(declared, compiledKernels('deno'));
   console.log(`\nwgpu compiled ${declared.length - missing.length} of ${declared.length} declared kernels.`);
   for (const { name, features } of missing.filter((kernel) => kernel.features.length > 0)) {
@@ -21,10 +20,13 @@ function everyKernelCompiled(folders: readonly string[]): boolean {
 }
 
 const parameters = process.argv.slice(2);
-const folders = ['tensor', 'attention', 'decoding', 'drafters', 'verifiers', 'goldens'].map(
-  (name) => `packages/${name}`,
-);
+const declared = declaredKernels(readWorkspace());
+// Packages with kernels, and those whose tests run whole models and loops.
+const folders = new Set([
+  ...declared.map(({ file }) => file.split('/').slice(0, 2).join('/')),
+  ...['attention', 'mtp', 'goldens'].map((name) => `packages/${name}`),
+]);
 forgetCompiledKernels('deno');
-const code = await runVitest('deno', parameters.length > 0 ? parameters : folders.map((folder) => `${folder}/`));
-const complete = parameters.length > 0 || everyKernelCompiled(folders);
+const code = await runVitest('deno', parameters.length > 0 ? parameters : [...folders].map((folder) => `${folder}/`));
+const complete = parameters.length > 0 || everyKernelCompiled(declared);
 process.exit(code === 0 && complete ? 0 : 1);
