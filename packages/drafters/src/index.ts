@@ -1,5 +1,9 @@
 export type { DraftModelOptions } from './draft-model/draft-model.ts';
 export { draftModel } from './draft-model/draft-model.ts';
+export { eagle } from './eagle/eagle.ts';
+export { hydra } from './hydra/hydra.ts';
+export { medusa } from './medusa/medusa.ts';
+export { mtp } from './mtp/mtp.ts';
 export type { NGramOptions } from './n-gram/n-gram.ts';
 export { nGram } from './n-gram/n-gram.ts';
 export type { ReplayDrafter, ReplayOptions, ReplayState } from './replay/replay.ts';

@@ -13,6 +13,8 @@ export interface FeatureHead {
   readonly needs: Drafter['needs'];
   /** Every weight of its own, for `loadWeights`. */
   readonly weights: readonly Weight[];
+  /** D, width of what it gives. */
+  readonly hiddenSize: number;
   /** Vd, entries of its logits; smaller than the target's vocabulary where it has a vocabulary of its own. */
   readonly vocabSize: number;
   /** Layers that take turns at depths 0, 1, …; one in most. */

@@ -50,6 +50,7 @@ export async function eagle1Head(
     name: 'eagle',
     needs: { hidden: 'after-norm' },
     weights: w.finish({ ignore: [/\.rotary_emb\.inv_freq$/] }),
+    hiddenSize: D,
     vocabSize: size,
     layerCount: 1,
     maxPositions: shape.maxPositions,

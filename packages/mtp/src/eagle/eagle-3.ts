@@ -63,6 +63,7 @@ export async function eagle3Head(
     name: 'eagle-3',
     needs: { taps },
     weights: w.finish({ ignore: ['d2t', 't2d', /\.rotary_emb\.inv_freq$/] }),
+    hiddenSize: D,
     vocabSize: size,
     layerCount: 1,
     maxPositions: shape.maxPositions,

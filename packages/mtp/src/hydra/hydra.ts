@@ -31,6 +31,8 @@ export interface HydraPrefix {
 export interface HydraHeads {
   /** Hidden states after the final norm. */
   readonly needs: { readonly hidden: 'after-norm' };
+  /** D, width of the hidden states. */
+  readonly hiddenSize: number;
   /** Number of heads. */
   readonly count: number;
   /** Every weight of its own, for `loadWeights`. */
@@ -89,6 +91,7 @@ export function hydraHeads(checkpoint: Checkpoint, target: HeadTarget, options: 
   const prefix = w.has('prefix_embeding_layer') ? hydraPrefix(w.at('prefix_embeding_layer'), what, options) : undefined;
   return {
     needs: { hidden: 'after-norm' },
+    hiddenSize: D,
     count: heads.length,
     weights: w.finish({ ignore: copies }),
     ...(prefix ? { prefix } : {}),

@@ -13,6 +13,8 @@ import { expectFit, type HeadTarget, storedShape } from '../target.ts';
 export interface MedusaHeads {
   /** Hidden states after the final norm. */
   readonly needs: { readonly hidden: 'after-norm' };
+  /** D, width of the hidden states. */
+  readonly hiddenSize: number;
   /** Number of heads. */
   readonly count: number;
   /** Every weight of its own, for `loadWeights`. */
@@ -44,6 +46,7 @@ export function medusaHeads(checkpoint: Checkpoint, target: HeadTarget): MedusaH
   const heads = Array.from({ length: count }, (_, head) => medusaHead(w.at(head), { checkpoint, target, what }));
   return {
     needs: { hidden: 'after-norm' },
+    hiddenSize: target.hiddenSize,
     count,
     weights: w.finish(),
     logits(hidden, head) {

@@ -47,6 +47,7 @@ export function predictionHead(parts: PredictionParts, target: HeadTarget, optio
     name: 'mtp',
     needs: { hidden: 'after-norm' },
     weights: parts.weights,
+    hiddenSize: target.hiddenSize,
     vocabSize: size,
     layerCount: layers.length,
     maxPositions: parts.maxPositions,

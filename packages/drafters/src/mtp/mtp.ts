@@ -1,0 +1,14 @@
+import type { Drafter } from '@forerun/contracts';
+import type { FeatureHead } from '@forerun/mtp';
+import { featureChain } from '../features/feature-chain.ts';
+
+/**
+ * Drafts with the multi-token prediction module of a model's own checkpoint (arXiv:2412.19437, section 2.2): a chain of `width - 1`
+ * tokens from its first layer, used again and again on its own output, made with the target's settings and noise.
+ *
+ * @param head - From `mtpHead` of `@forerun/mtp`, made for the target.
+ * @throws MismatchedPartsError when a conversation is to hold more tokens than the module was made for.
+ */
+export function mtp(head: FeatureHead): Drafter {
+  return featureChain(head);
+}

@@ -1,0 +1,124 @@
+/** Decoding with heads gives plain decoding's tokens, and heads that were trained for the target are right often. */
+import type { Checkpoint } from '@forerun/checkpoints';
+import type { Drafter } from '@forerun/contracts';
+import { MismatchedPartsError } from '@forerun/contracts';
+import { Engine, type GenerateRequest } from '@forerun/decoding';
+import { eagle, hydra, medusa } from '@forerun/drafters';
+import { eagleHead, hydraHeads, medusaHeads } from '@forerun/mtp';
+import { type Weight, WeightStore } from '@forerun/tensor';
+import { testDevice } from '@forerun/tensor/harness';
+import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { describe, expect, test } from 'vitest';
+import { fill, goldenCase, type Owned, targetLlama } from './golden-case.ts';
+
+const device = await testDevice();
+const target = await targetLlama();
+const { decoder } = target;
+const owned: Owned[] = [{ checkpoint: target.checkpoint, weights: target.weights }];
+const store = new WeightStore(device);
+const engine = await Engine.create({
+  device,
+  decoder,
+  verifier: sampleAndMatch(),
+  noise: philoxNoise,
+  weights: { store, fill: (weights) => fill(store, owned, weights) },
+  capacityTokens: 120,
+  chunkTokens: [16],
+});
+
+async function own<Head extends { readonly weights: readonly Weight[] }>(
+  [name, file]: readonly [string, string?],
+  make: (checkpoint: Checkpoint) => Head | Promise<Head>,
+): Promise<Head> {
+  const checkpoint = await goldenCase(name).open(file);
+  const head = await make(checkpoint);
+  owned.push({ checkpoint, weights: head.weights });
+  return head;
+}
+
+const targetConfig = await target.checkpoint.config();
+const eagleOf = async (name: string) => eagle(await own([name], (checkpoint) => eagleHead(checkpoint, decoder)));
+const medusaOf = async (file: string) =>
+  medusa(await own(['medusa-heads', file], (checkpoint) => medusaHeads(checkpoint, decoder)));
+const hydraOf = async (name: string) =>
+  hydra(await own([name, 'hydra_lm_head.safetensors'], (one) => hydraHeads(one, decoder, { targetConfig })));
+
+/** Drafters, and the share of drafts that is accepted at least, greedily. */
+const drafters: Readonly<Record<string, { readonly drafter: Drafter; readonly accepted: number }>> = {
+  eagle1: { drafter: await eagleOf('eagle1'), accepted: 0.3 },
+  eagle3: { drafter: await eagleOf('eagle3'), accepted: 0.3 },
+  'eagle3-full-vocab': { drafter: await eagleOf('eagle3-full-vocab'), accepted: 0.3 },
+  'medusa v1': { drafter: await medusaOf('medusa_lm_head_v1.safetensors'), accepted: 0.3 },
+  // These were not trained.
+  'medusa v2': { drafter: await medusaOf('medusa_lm_head.safetensors'), accepted: 0 },
+  'medusa two layers': { drafter: await medusaOf('medusa_lm_head_v1_two_layers.pt'), accepted: 0 },
+  'hydra-mlp': { drafter: await hydraOf('hydra-mlp'), accepted: 0.3 },
+  'hydra-prefix-mlp': { drafter: await hydraOf('hydra-prefix-mlp'), accepted: 0.3 },
+};
+
+const { prompt: given, new_tokens: continuation } = goldenCase('target-llama').facts['greedy'] as {
+  readonly prompt: readonly number[];
+  readonly new_tokens: readonly number[];
+};
+/** Longer than a prefill chunk, so that heads are prefilled in two. */
+const prompt = [...given, ...continuation.slice(0, 10)];
+
+interface Turn extends GenerateRequest {
+  readonly prompt: readonly number[];
+}
+
+/** Runs turns on one conversation; each goes on from what was said. */
+async function talk(drafter: Drafter | undefined, turns: (said: () => readonly number[]) => Iterable<Turn>) {
+  const conversation = engine.open(drafter ? { drafter } : {});
+  const results: { readonly tokens: readonly number[]; readonly drafted: number; readonly accepted: number }[] = [];
+  for (const turn of turns(() => conversation.tokens)) {
+    for await (const step of conversation.generate(turn)) expect(step.tokens.length).toBeGreaterThan(0);
+    const { draftedTokens, acceptedTokens } = conversation.statistics!;
+    results.push({ tokens: [...conversation.tokens], drafted: draftedTokens, accepted: acceptedTokens });
+  }
+  conversation.close();
+  return results;
+}
+
+const samplings: readonly GenerateRequest['sampling'][] = [
+  {},
+  { temperature: 0.8, seed: 3 },
+  { temperature: 1.2, topK: 20, topP: 0.95, seed: 4, repetitionPenalty: 1.1 },
+];
+
+describe.each(Object.entries(drafters))('%s', { timeout: 300_000 }, (name, { drafter, accepted }) => {
+  test("gives plain decoding's tokens", async () => {
+    for (const [index, sampling] of samplings.entries()) {
+      const turn = { prompt, maxTokens: 40, ...(sampling && { sampling }) };
+      const [plain] = await talk(undefined, () => [{ ...turn, width: 1 }]);
+      if (index === 0) expect(plain!.tokens.slice(prompt.length, prompt.length + 30)).toEqual(continuation.slice(10));
+      const [run] = await talk(drafter, () => [{ ...turn, width: 4 }]);
+      console.info(`${name}, sampling ${index}: ${run!.accepted} of ${run!.drafted} drafts accepted`);
+      expect(run!.tokens).toEqual(plain!.tokens);
+      expect(run!.drafted).toBeGreaterThan(8);
+      if (index === 0) expect(run!.accepted / run!.drafted).toBeGreaterThanOrEqual(accepted);
+    }
+  });
+
+  test('goes on after rounds without it, and after tokens were taken back', async () => {
+    const turns = (widths: readonly [number, number, number]) =>
+      function* (said: () => readonly number[]): Generator<Turn> {
+        yield { prompt, maxTokens: 12, width: widths[0] };
+        yield { prompt: [...said(), 95, 146], maxTokens: 10, width: widths[1] };
+        // Six tokens are taken back.
+        yield { prompt: said().slice(0, -6), maxTokens: 20, width: widths[2] };
+      };
+    const run = await talk(drafter, turns([4, 1, 4]));
+    const plain = await talk(undefined, turns([1, 1, 1]));
+    expect(run.map(({ tokens }) => tokens)).toEqual(plain.map(({ tokens }) => tokens));
+    expect(run[1]!.drafted).toBe(0);
+    expect(run[2]!.accepted).toBeGreaterThanOrEqual(accepted > 0 ? 2 : 0);
+  });
+});
+
+test('heads refuse a conversation that is longer than they were made for', () => {
+  for (const { drafter } of [drafters['eagle3']!, drafters['hydra-prefix-mlp']!]) {
+    expect(() => drafter.state(513, { rollbackTokens: 0 })).toThrow(MismatchedPartsError);
+    expect(() => drafter.state(513, { rollbackTokens: 0 })).toThrow(/512.* 513/);
+  }
+});
