@@ -70,6 +70,14 @@ export class Conversation {
     return this.#statistics;
   }
 
+  /**
+   * Resolves when every width that `width: 'auto'` may choose has been compiled and measured. Without waiting for it the first tokens come
+   * plainly, and wider rounds join when they are ready.
+   */
+  async ready(): Promise<void> {
+    if (this.#speculation.drafter) await this.#speculation.prepare(this.#automaticWidths);
+  }
+
   /** The state buffers, for tests and tools that look inside. */
   get states(): StateBuffers {
     return this.#states;
@@ -270,6 +278,10 @@ export class Conversation {
     return inFlight.length === 0 || read + 1 + inFlight.length < request.prompt.length + request.maxTokens;
   }
 
+  get #automaticWidths(): readonly number[] {
+    return automaticWidths[this.engine.device.adapter.kind];
+  }
+
   async #widthChooser(request: CheckedRequest): Promise<() => Promise<{ width: number; program: Program }>> {
     const speculation = this.#speculation;
     const fixed = speculation.drafter ? request.width : 1;
@@ -278,10 +290,10 @@ export class Conversation {
       const program = await speculation.round(rows);
       return async () => ({ width: rows, program });
     }
-    const widths = request.widths ?? automaticWidths[this.engine.device.adapter.kind];
-    const roundMs = await speculation.costs(widths);
+    const widths = request.widths ?? this.#automaticWidths;
+    // The first tokens come plainly; wider rounds join when they are ready.
     return async () => {
-      const width = this.#policy.choose({ roundMs });
+      const width = this.#policy.choose({ roundMs: speculation.costs(widths) });
       return { width, program: await speculation.round(width) };
     };
   }

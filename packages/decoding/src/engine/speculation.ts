@@ -23,6 +23,8 @@ export class Speculation {
   readonly #ready = new Map<number, Program>();
   readonly #prefills = new Map<number, Promise<Program>>();
   readonly #roundMs = new Map<number, number>();
+  readonly #withdrawn = new Set<number>();
+  #preparing: Promise<void> = Promise.resolve();
   #truncate: Promise<Program> | undefined;
 
   constructor(
@@ -70,17 +72,30 @@ export class Speculation {
   }
 
   /**
-   * Milliseconds of a round, measured once for each width on conversations of its own. A width whose rows do not have the bits of
-   * width 1 on this device is left out.
+   * Milliseconds of a round at width 1 and at those of `asked` that are ready: compiled, measured on a conversation of their own, and not
+   * withdrawn because their rows lack the bits of width 1 on this device. The others are prepared behind the scenes.
    */
-  async costs(asked: readonly number[]): Promise<ReadonlyMap<number, number>> {
-    const widths = [...(await this.#engine.exactWidths(asked))];
-    for (const width of [1, ...widths]) {
-      if (this.#roundMs.has(width)) continue;
-      const program = await this.round(width);
-      this.#roundMs.set(width, await measureRound(this.#engine, this, program));
-    }
-    return new Map([...this.#roundMs].filter(([width]) => width === 1 || widths.includes(width)));
+  costs(asked: readonly number[]): ReadonlyMap<number, number> {
+    void this.prepare(asked).catch(() => undefined);
+    const known = [...this.#roundMs].filter(([width]) => asked.includes(width));
+    return new Map([[1, this.#roundMs.get(1) ?? 1], ...known]);
+  }
+
+  /** Resolves when every width of `asked` has been compiled and measured, or withdrawn; narrow ones come first. */
+  prepare(asked: readonly number[]): Promise<void> {
+    this.#preparing = this.#preparing.then(async () => {
+      for (const width of [1, ...asked].toSorted((a, b) => a - b)) {
+        if (this.#roundMs.has(width) || this.#withdrawn.has(width)) continue;
+        if (!(await this.#engine.exactWidths([width])).has(width)) {
+          this.#withdrawn.add(width);
+          continue;
+        }
+        this.#roundMs.set(width, await measureRound(this.#engine, this, await this.round(width)));
+      }
+    });
+    const done = this.#preparing;
+    this.#preparing = done.catch(() => undefined);
+    return done;
   }
 
   /** The prefill pass of `chunk` tokens. */

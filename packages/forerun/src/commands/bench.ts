@@ -53,6 +53,10 @@ async function bench(flags: BenchFlags): Promise<void> {
     ? ['none', flags.drafter]
     : ['none', 'n-gram', ...(model.draftModel ? ['draft-model' as const] : [])];
   const series: Series[] = drafters.map((drafter) => ({ drafter, results: [] }));
+  for (const { drafter } of series) {
+    using conversation = model.open({ drafter });
+    await conversation.ready();
+  }
   // What is compared runs in turn, so that a machine that slows down slows all of them.
   for (let run = 0; run <= flags.runs; run++) {
     for (const { drafter, results } of series) {
