@@ -23,9 +23,36 @@ export interface MedusaHeads {
   logits(hidden: Tensor, head: number): Tensor;
 }
 
+/** Where the parts of heads stand in a file. */
+interface Layout {
+  readonly root: (w: Weights) => Weights;
+  /** The linear part of block `block` of head `head`. */
+  readonly block: (w: Weights, head: number, block: number) => Weights;
+  /** The projection of head `head` with `blocks` blocks. */
+  readonly projection: (w: Weights, head: number, blocks: number) => Weights;
+}
+
+const numbered = {
+  block: (w: Weights, head: number, block: number) => w.at(head).at(block).at('linear'),
+  projection: (w: Weights, head: number, blocks: number) => w.at(head).at(blocks),
+};
+const named = {
+  block: (w: Weights, head: number, block: number) => w.at('blocks').at(head).at('layers').at(block),
+  // Heads that share one projection store it as the first.
+  projection: (w: Weights, head: number) => w.at('lm_heads').at(w.at('lm_heads').has(head) ? head : 0),
+};
+
+/** The files of FasterDecoding alone and in a model's shards, and those of vLLM. */
+const layouts: readonly Layout[] = [
+  { root: (w) => w, ...numbered },
+  { root: (w) => w.at('medusa_head'), ...numbered },
+  { root: (w) => w, ...named },
+  { root: (w) => w.at('medusa_heads'), ...named },
+];
+
 /**
- * Medusa heads from `medusa_lm_head.pt`, `medusa_lm_head.safetensors`, or a model's own shards (`medusa_head.…`):
- * `logits = head(x)` where each block is `x + silu(W x + b)`. A head without a projection of its own uses the target's.
+ * Medusa heads from `medusa_lm_head.pt`, `medusa_lm_head.safetensors`, a model's own shards (`medusa_head.…`), or a file of vLLM
+ * (`blocks.…`, `lm_heads.…`): `logits = head(x)` where each block is `x + silu(W x + b)`. A head without a projection uses the target's.
  *
  * How many heads and blocks there are is taken from the file, since published configurations are wrong about it.
  *
@@ -34,16 +61,16 @@ export interface MedusaHeads {
  */
 export function medusaHeads(checkpoint: Checkpoint, target: HeadTarget): MedusaHeads {
   const all = checkpoint.weights();
-  const inModel = all.has('medusa_head');
-  const w = inModel ? all.at('medusa_head') : all;
   const what = `Medusa heads of ${checkpoint.source.describe()}`;
-  const count = consecutive((head) => w.at(head).at(0).has('linear'));
-  if (count === 0) {
+  const layout = layouts.find(({ root, block }) => block(root(all), 0, 0).has('weight'));
+  if (!layout) {
     throw new HeadConfigError(
-      `${what}: expected tensors 0.0.linear.weight, … or medusa_head.0.0.linear.weight, …, found none. Name the file of the heads.`,
+      `${what}: expected tensors 0.0.linear.weight, medusa_head.0.0.linear.weight or blocks.0.layers.0.weight, found none. Name the file of the heads.`,
     );
   }
-  const heads = Array.from({ length: count }, (_, head) => medusaHead(w.at(head), { checkpoint, target, what }));
+  const w = layout.root(all);
+  const count = consecutive((head) => layout.block(w, head, 0).has('weight'));
+  const heads = Array.from({ length: count }, (_, head) => medusaHead(w, { checkpoint, target, what, layout, head }));
   return {
     needs: { hidden: 'after-norm' },
     hiddenSize: target.hiddenSize,
@@ -59,16 +86,17 @@ export function medusaHeads(checkpoint: Checkpoint, target: HeadTarget): MedusaH
 
 function medusaHead(
   w: Weights,
-  { checkpoint, target, what }: { checkpoint: Checkpoint; target: HeadTarget; what: string },
+  place: { checkpoint: Checkpoint; target: HeadTarget; what: string; layout: Layout; head: number },
 ): RowLayer {
+  const { checkpoint, target, what, layout, head } = place;
   const { hiddenSize: D, vocabSize: V } = target;
-  const blocks = Array.from({ length: consecutive((block) => w.at(block).has('linear')) }, (_, block) => {
-    const at = w.at(block).at('linear');
-    const shape = storedShape(checkpoint, `${at.path}.weight`);
-    if (shape) expectFit(what, 'hidden size', [shape[1]!, D]);
+  const count = consecutive((block) => layout.block(w, head, block).has('weight'));
+  const blocks = Array.from({ length: count }, (_, block) => {
+    const at = layout.block(w, head, block);
+    expectFit(what, 'hidden size', [storedShape(checkpoint, `${at.path}.weight`)?.[1] ?? D, D]);
     return linear(at, [D, D]);
   });
-  const own = w.at(blocks.length);
+  const own = layout.projection(w, head, count);
   const shape = storedShape(checkpoint, `${own.path}.weight`);
   if (shape) expectFit(what, 'a vocabulary of', [shape[0]!, V]);
   const project = shape ? linear(own, [V, D]) : target.head;

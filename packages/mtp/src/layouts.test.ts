@@ -1,0 +1,304 @@
+/** Heads of all layouts on tiny random checkpoints, held to plain loops over one row: one row attends to itself alone. */
+import { Checkpoint, type CheckpointTensor, memorySource } from '@forerun/checkpoints';
+import type { Rows } from '@forerun/contracts';
+import { MismatchedPartsError } from '@forerun/contracts';
+import { embedding, type Graph, linear, Weight } from '@forerun/tensor';
+import { hold, randomSource, relativeError, testDevice, uploadFloats } from '@forerun/tensor/harness';
+import { describe, expect, test } from 'vitest';
+import { eagleHead, HeadConfigError, type HeadTarget, medusaHeads } from './index.ts';
+
+const device = await testDevice();
+type Values = ReadonlyMap<string, Float64Array>;
+type Vector = readonly number[];
+
+const [V, Vd, D, F, L] = [20, 11, 8, 12, 6];
+const embedTokens = new Weight({ name: 'target embedding', shape: [V, D], format: 'f32' });
+const lmHead = new Weight({ name: 'target head', shape: [V, D], format: 'f32' });
+const target: HeadTarget = {
+  vocabSize: V,
+  hiddenSize: D,
+  layerCount: L,
+  embed: (tokens) => embedding(embedTokens, tokens),
+  head: (normed) => linear(normed, lmHead),
+};
+
+/** A checkpoint of random f32 tensors; `d2t` comes as I64 offsets. */
+function checkpoint(
+  config: object,
+  shapes: Readonly<Record<string, readonly number[]>>,
+  d2t?: readonly number[],
+): { checkpoint: Checkpoint; values: Values } {
+  const random = randomSource(7);
+  const values = new Map(
+    Object.entries(shapes).map(([name, shape]) => [
+      name,
+      Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => Math.fround(random.normal() * 0.5)),
+    ]),
+  );
+  const tensors = new Map<string, CheckpointTensor>();
+  for (const [name, shape] of Object.entries(shapes))
+    tensors.set(name, { name, dtype: 'F32', shape, file: 'model.safetensors', begin: 0, end: 0 });
+  if (d2t)
+    tensors.set('d2t', { name: 'd2t', dtype: 'I64', shape: [d2t.length], file: 'd2t', begin: 0, end: 8 * d2t.length });
+  const files = new Map([['config.json', new TextEncoder().encode(JSON.stringify(config))]]);
+  if (d2t) files.set('d2t', new Uint8Array(BigInt64Array.from(d2t.map(BigInt)).buffer));
+  return {
+    values,
+    checkpoint: new Checkpoint({
+      source: memorySource(files),
+      tensors,
+      files: ['model.safetensors'],
+      metadata: new Map(),
+      policy: 'f32',
+    }),
+  };
+}
+
+const targetValues: Values = (() => {
+  const random = randomSource(3);
+  const draw = () => Float64Array.from({ length: V * D }, () => Math.fround(random.normal()));
+  return new Map([
+    [embedTokens.name, draw()],
+    [lmHead.name, draw()],
+  ]);
+})();
+
+function weightValues(weights: readonly Weight[], values: Values): Map<Weight, Float64Array> {
+  const all = new Map([...values, ...targetValues]);
+  return new Map([...weights, embedTokens, lmHead].map((weight) => [weight, all.get(weight.name)!]));
+}
+
+const times = (matrix: Float64Array, x: Vector): number[] =>
+  Array.from({ length: matrix.length / x.length }, (_, row) =>
+    x.reduce((sum, value, i) => sum + value * matrix[row * x.length + i]!, 0),
+  );
+const add = (a: Vector, b: Vector): number[] => a.map((value, i) => value + b[i]!);
+const silu = (x: number): number => x / (1 + Math.exp(-x));
+const norm = (x: Vector, w: Float64Array): number[] => {
+  const scale = 1 / Math.sqrt(x.reduce((sum, value) => sum + value ** 2, 0) / x.length + 1e-5);
+  return x.map((value, i) => value * scale * w[i]!);
+};
+
+describe('Medusa heads', () => {
+  const prefixes: Readonly<Record<string, { block: (h: number, b: number) => string; head: (h: number) => string }>> = {
+    FasterDecoding: { block: (h, b) => `${h}.${b}.linear`, head: (h) => `${h}.2` },
+    'a model': { block: (h, b) => `medusa_head.${h}.${b}.linear`, head: (h) => `medusa_head.${h}.2` },
+    vLLM: { block: (h, b) => `blocks.${h}.layers.${b}`, head: (h) => `lm_heads.${h}` },
+    'vLLM, one projection': {
+      block: (h, b) => `medusa_heads.blocks.${h}.layers.${b}`,
+      head: () => 'medusa_heads.lm_heads.0',
+    },
+  };
+
+  test.each(Object.entries(prefixes))('of %s', async (layout, { block, head }) => {
+    const biased = !layout.startsWith('vLLM');
+    const shapes: Record<string, readonly number[]> = layout === 'a model' ? { 'model.norm.weight': [D] } : {};
+    for (const h of [0, 1]) {
+      for (const b of [0, 1]) {
+        shapes[`${block(h, b)}.weight`] = [D, D];
+        if (biased) shapes[`${block(h, b)}.bias`] = [D];
+      }
+      shapes[`${head(h)}.weight`] = [V, D];
+    }
+    const { checkpoint: file, values } = checkpoint({}, shapes);
+    const heads = medusaHeads(file, target);
+    expect(heads.count).toBe(2);
+    const random = randomSource(5);
+    const hidden = Array.from({ length: D }, () => Math.fround(random.normal()));
+    const weights = weightValues(heads.weights, values);
+    const { outputs } = await hold(device, {
+      inputs: { hidden: { shape: [1, D], data: hidden } },
+      body: (t) => ({ first: heads.logits(t.hidden, 0), second: heads.logits(t.hidden, 1) }),
+      weights,
+      upload: uploadFloats(weights),
+      tolerance: 1e-5,
+    });
+    for (const [h, name] of ['first', 'second'].entries()) {
+      let x = hidden;
+      for (const b of [0, 1]) {
+        const y = times(values.get(`${block(h, b)}.weight`)!, x);
+        const bias = values.get(`${block(h, b)}.bias`);
+        x = add(x, (bias ? add(y, [...bias]) : y).map(silu));
+      }
+      expect(relativeError(outputs[name]!, times(values.get(`${head(h)}.weight`)!, x))).toBeLessThan(1e-5);
+    }
+  });
+});
+
+const layerConfig = {
+  hidden_size: D,
+  intermediate_size: F,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+};
+
+interface EagleVariant {
+  readonly config: object;
+  readonly stem: string;
+  readonly taps: readonly number[];
+  readonly options?: {
+    residual?: boolean;
+    output?: boolean;
+    beforeFc?: boolean;
+    perLayer?: boolean;
+    embedding?: boolean;
+  };
+}
+
+const nested = { speculators_model_type: 'eagle3', transformer_layer_config: layerConfig, draft_vocab_size: Vd };
+const eagleVariants: Readonly<Record<string, EagleVariant>> = {
+  SafeAILab: { config: layerConfig, stem: 'midlayer', taps: [2, 3] },
+  'SpecForge, whose layers are outputs': {
+    config: { ...layerConfig, eagle_config: { eagle_aux_hidden_state_layer_ids: [0, 2, 4] } },
+    stem: 'midlayer',
+    taps: [1, 3, 5],
+    options: { embedding: true },
+  },
+  'speculators, whose layers are inputs': {
+    config: { ...nested, eagle_aux_hidden_state_layer_ids: [1, 3, 5] },
+    stem: 'layers.0',
+    taps: [1, 3, 5],
+    options: { embedding: true },
+  },
+  'speculators with the residual behind its norm': {
+    config: { ...nested, norm_before_residual: true },
+    stem: 'layers.0',
+    taps: [2, 3],
+    options: { residual: true },
+  },
+  'speculators that recycle the normed output': {
+    config: { ...nested, norm_output: true },
+    stem: 'layers.0',
+    taps: [2, 3],
+    options: { output: true },
+  },
+  'speculators with a norm before fc': {
+    config: { ...nested, norm_before_fc: true },
+    stem: 'layers.0',
+    taps: [2, 3],
+    options: { beforeFc: true },
+  },
+  'speculators with a norm of each layer before fc': {
+    config: { ...nested, fc_norm: true },
+    stem: 'layers.0',
+    taps: [2, 3],
+    options: { perLayer: true },
+  },
+};
+
+function eagleShapes({ stem, taps, options = {} }: EagleVariant): Record<string, readonly number[]> {
+  const features = taps.length * D;
+  return {
+    'fc.weight': [D, features],
+    [`${stem}.self_attn.q_proj.weight`]: [D, 2 * D],
+    [`${stem}.self_attn.k_proj.weight`]: [D / 2, 2 * D],
+    [`${stem}.self_attn.v_proj.weight`]: [D / 2, 2 * D],
+    [`${stem}.self_attn.o_proj.weight`]: [D, D],
+    [`${stem}.mlp.gate_proj.weight`]: [F, D],
+    [`${stem}.mlp.up_proj.weight`]: [F, D],
+    [`${stem}.mlp.down_proj.weight`]: [D, F],
+    [`${stem}.hidden_norm.weight`]: [D],
+    [`${stem}.input_layernorm.weight`]: [D],
+    [`${stem}.post_attention_layernorm.weight`]: [D],
+    'norm.weight': [D],
+    'lm_head.weight': [Vd, D],
+    ...(options.embedding ? { 'embed_tokens.weight': [V, D] } : {}),
+    ...(options.beforeFc ? { 'input_norm.weight': [features] } : {}),
+    ...(options.perLayer ? Object.fromEntries(taps.map((_, i) => [`fc_norm.${i}.weight`, [D]])) : {}),
+  };
+}
+
+/** What an EAGLE-3 head gives for one row at the beginning. */
+function eagleRow({ stem, options = {} }: EagleVariant, values: Values, row: { token: number; features: Vector }) {
+  const w = (name: string) => (values.get(`${name}.weight`) ?? values.get(`${stem}.${name}.weight`))!;
+  const table = options.embedding ? w('embed_tokens') : targetValues.get(embedTokens.name)!;
+  const embedded = [...table.subarray(row.token * D, (row.token + 1) * D)];
+  let joined = row.features;
+  if (options.beforeFc) joined = norm(joined, w('input_norm'));
+  if (options.perLayer) {
+    joined = [0, 1].flatMap((i) => norm(row.features.slice(i * D, (i + 1) * D), w(`fc_norm.${i}`)));
+  }
+  const g = times(w('fc'), joined);
+  const normed = norm(g, w('hidden_norm'));
+  const x = [...norm(embedded, w('input_layernorm')), ...normed];
+  const v = times(w('self_attn.v_proj'), x);
+  const h = add(options.residual ? normed : g, times(w('self_attn.o_proj'), [...v, ...v]));
+  const n = norm(h, w('post_attention_layernorm'));
+  const gate = times(w('mlp.gate_proj'), n).map(silu);
+  const up = times(w('mlp.up_proj'), n);
+  const hidden = add(
+    h,
+    times(
+      w('mlp.down_proj'),
+      gate.map((value, i) => value * up[i]!),
+    ),
+  );
+  const out = norm(hidden, w('norm'));
+  return { hidden, recycled: options.output ? out : hidden, logits: times(w('lm_head'), out) };
+}
+
+const firstRow = (graph: Graph, inputs: Rows['inputs']): Rows => {
+  const zero = graph.constant(Uint32Array.of(0));
+  const one = graph.constant(Uint32Array.of(1));
+  return { inputs, positions: zero, depths: zero, slots: zero, spans: one, count: one, length: zero };
+};
+
+/** Offsets of the target's tokens 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 18 from those of the draft. */
+const d2t = Array.from({ length: Vd }, (_, i) => Math.min(i, 9) - (i % 2) - Math.max(i - 9, 0));
+
+describe('EAGLE-3 heads', () => {
+  test.each(Object.entries(eagleVariants))('of %s', async (_, variant) => {
+    const { checkpoint: file, values } = checkpoint(variant.config, eagleShapes(variant), d2t);
+    const head = await eagleHead(file, target);
+    expect(head).toMatchObject({ needs: { taps: variant.taps }, vocabSize: Vd });
+    const state = head.state(8, { rollbackTokens: 0 });
+    const random = randomSource(9);
+    const features = Array.from({ length: variant.taps.length * D }, () => Math.fround(random.normal()));
+    const token = 13;
+    const weights = weightValues(head.weights, values);
+    const { outputs } = await hold(device, {
+      inputs: { features: { shape: [1, features.length], data: features } },
+      body(t, graph) {
+        const passed = head.forward(firstRow(graph, graph.constant(Uint32Array.of(token))), t.features, state);
+        const logits = head.logits(passed.hidden);
+        const all = graph.constant(Uint32Array.from({ length: Vd }, (_unused, i) => i));
+        return { ...passed, logits, spread: head.spread(logits), tokens: head.tokens(all) };
+      },
+      states: new Map(state.states.map((one) => [one, new Float64Array(one.shape.reduce((a, b) => a * b, 1))])),
+      weights,
+      upload: uploadFloats(weights),
+      tolerance: 1e-5,
+    });
+    const expected = eagleRow(variant, values, { token, features });
+    for (const [name, wanted] of Object.entries(expected))
+      expect(relativeError(outputs[name]!, wanted), name).toBeLessThan(1e-5);
+    const tokens = d2t.map((offset, i) => i + offset);
+    expect([...outputs['tokens']!]).toEqual(tokens);
+    const spread = outputs['spread']!;
+    for (let token_ = 0; token_ < V; token_++) {
+      const own = tokens.lastIndexOf(token_);
+      expect(spread[token_]).toBe(own < 0 ? Math.fround(-3e38) : outputs['logits']![own]);
+    }
+  });
+
+  const [base] = Object.values(eagleVariants) as [EagleVariant];
+  const failing = (shapes: object, table: readonly number[] | undefined, config: object = base.config) =>
+    eagleHead(checkpoint(config, { ...eagleShapes(base), ...shapes }, table).checkpoint, target);
+
+  test('with tables or layers that do not fit are refused', async () => {
+    await expect(failing({}, d2t.with(3, 40))).rejects.toThrow(MismatchedPartsError);
+    await expect(failing({}, d2t.with(3, 40))).rejects.toThrow(/draft token 3 to 43.* 20 tokens/);
+    await expect(failing({}, d2t.with(0, -1))).rejects.toThrow(/draft token 0 to -1/);
+    await expect(failing({}, d2t.slice(1))).rejects.toThrow(HeadConfigError);
+    await expect(failing({}, undefined)).rejects.toThrow(/vocabulary of 11.* has 20/);
+    await expect(failing({ 'fc.weight': [D, 3 * D] }, d2t)).rejects.toThrow(/\(2 layers\) as wide as 24.* has 16/);
+    const far = { ...layerConfig, eagle_aux_hidden_state_layer_ids: [1, 9] };
+    await expect(failing({}, d2t, far)).rejects.toThrow(/layers 1, 9.* 6 layers/);
+    const { rms_norm_eps: _, ...incomplete } = layerConfig;
+    await expect(failing({}, d2t, incomplete)).rejects.toThrow(/rms_norm_eps is missing/);
+    await expect(failing({}, d2t, { ...layerConfig, hidden_act: 'tanh' })).rejects.toThrow(/hidden_act is "tanh"/);
+  });
+});
