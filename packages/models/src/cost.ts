@@ -4,6 +4,7 @@ import type { DecoderConfig } from './config/decoder-config.ts';
 
 /** Matrices `[N, K]` that every row of a forward pass is multiplied with, of all layers. */
 function layerMatrices(c: DecoderConfig): readonly (readonly [outputs: number, inputs: number])[] {
+  if (c.matrices) return c.matrices;
   const { hiddenSize: D, intermediateSize: F, numAttentionHeads: H, numKeyValueHeads: K, headDim: E } = c;
   const perLayer = [
     [(H + 2 * K) * E, D],

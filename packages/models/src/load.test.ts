@@ -85,6 +85,15 @@ test('tables of rotary positions in older checkpoints are passed over', async ()
   expect((await load({ 'config.json': config }, older)).weights).toHaveLength(Object.keys(tensors).length);
 });
 
+test('heads in the same file are left to whoever reads them', async () => {
+  const heads = { ...tensors, 'mtp.fc.weight': [D, 2 * D], 'medusa_head.0.0.linear.weight': [D, D] };
+  expect((await load({ 'config.json': config }, heads)).weights).toHaveLength(Object.keys(tensors).length);
+  const modules = { ...heads, 'model.layers.1.eh_proj.weight': [D, 2 * D] };
+  const file = { 'config.json': { ...config, num_nextn_predict_layers: 1 } };
+  expect((await load(file, modules)).weights).toHaveLength(Object.keys(tensors).length);
+  await expect(load({ 'config.json': config }, modules)).rejects.toThrow(/never read: model\.layers\.1\.eh_proj/);
+});
+
 test('generation_config.json is read beside config.json', async () => {
   const generation = { eos_token_id: [2, 5], do_sample: true, temperature: 0.6 };
   const loaded = await load({ 'config.json': config, 'generation_config.json': generation });

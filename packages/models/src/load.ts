@@ -39,6 +39,10 @@ function architecture<Config extends DecoderConfig>(
 /** By `model_type`. An architecture that no checkpoint asks for is never fetched. */
 const architectures: Readonly<Record<string, () => Promise<Architecture>>> = {
   llama: () => import('./llama.ts').then(({ llamaConfig, llama }) => architecture(llamaConfig, llama)),
+  deepseek_v3: () =>
+    import('./deepseek-v3.ts').then(({ deepseekV3Config, deepseekV3 }) => architecture(deepseekV3Config, deepseekV3)),
+  glm4_moe: () => import('./glm4-moe.ts').then(({ glm4MoeConfig, glm4Moe }) => architecture(glm4MoeConfig, glm4Moe)),
+  mimo: () => import('./qwen2.ts').then(({ qwen2Config, qwen2 }) => architecture(qwen2Config, qwen2)),
   mistral: () => import('./mistral.ts').then(({ mistralConfig, mistral }) => architecture(mistralConfig, mistral)),
   qwen2: () => import('./qwen2.ts').then(({ qwen2Config, qwen2 }) => architecture(qwen2Config, qwen2)),
   qwen3: () => import('./qwen3.ts').then(({ qwen3Config, qwen3 }) => architecture(qwen3Config, qwen3)),
@@ -49,6 +53,24 @@ export const modelTypes: readonly string[] = Object.keys(architectures);
 
 /** Tables that older checkpoints carry and that follow from their configuration. */
 const derivedNames = [/\.rotary_emb\.inv_freq$/];
+
+/**
+ * Heads that predict further tokens, which stand in a model's own files and are read by whoever uses them: `mtp.*` (Qwen), `mtp_layers`
+ * (MiMo), `medusa_head` (Medusa-2), layers behind the last (DeepSeek, GLM).
+ */
+function headNames(json: ConfigJson, { numHiddenLayers }: DecoderConfig): readonly RegExp[] {
+  const modules = json['num_nextn_predict_layers'];
+  const behind = Array.from(
+    { length: typeof modules === 'number' ? Math.min(modules, 64) : 0 },
+    (_, i) => numHiddenLayers + i,
+  );
+  return [
+    /^mtp\./,
+    /^model\.mtp_layers\./,
+    /^medusa_head\./,
+    ...behind.map((layer) => new RegExp(`^model\\.layers\\.${layer}\\.`)),
+  ];
+}
 
 /**
  * Reads a checkpoint's configuration and declares its weights, by the `model_type` of config.json. The checkpoint's own policy gives the
@@ -72,5 +94,5 @@ export async function loadModel(checkpoint: Checkpoint, options: LoadModelOption
   const w = checkpoint.weights();
   const { config, decoder } = (await load())(json, w, attention);
   const generation = generationConfig(await checkpoint.generationConfig({ signal }), json, config.vocabSize);
-  return { config, decoder, weights: w.finish({ ignore: derivedNames }), generation };
+  return { config, decoder, weights: w.finish({ ignore: [...derivedNames, ...headNames(json, config)] }), generation };
 }

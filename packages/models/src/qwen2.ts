@@ -1,5 +1,5 @@
 /**
- * Qwen 2 and 2.5: pre-norm blocks; attention with grouped queries, biases on queries, keys and values, rotary positions; gated mlp. Upper
+ * Qwen 2 and 2.5, and MiMo-7B, which has their layers: pre-norm blocks; attention with grouped queries, biases on queries, keys and values, rotary positions; gated mlp. Upper
  * layers may slide.
  *
  * Source: https://arxiv.org/abs/2407.10671. Fields of the config and names of weights are those of the checkpoints.
@@ -21,15 +21,19 @@ import { rotary } from './layers/rotary.ts';
 export type Qwen2Config = DecoderConfig;
 
 /**
- * Reads the config.json of a Qwen 2 checkpoint.
+ * Reads the config.json of a Qwen 2 or MiMo checkpoint.
  *
  * @throws ModelConfigError for a field that is missing or malformed; UnsupportedModelError for one that asks for something else;
  *   RopeConfigError for rope settings that are unknown or incomplete.
  */
 export function qwen2Config(json: ConfigJson): Qwen2Config {
   const fields = new ConfigFields(json);
-  const config = decoderConfig(fields, 'qwen2', {
-    implemented: ['sliding_window', 'use_sliding_window'],
+  const modelType = fields.word('model_type', ['qwen2', 'mimo']);
+  const implemented = ['sliding_window', 'use_sliding_window'];
+  // MiMo's files say of the biases what those of Qwen 2 take for granted.
+  if (modelType === 'mimo') fields.refuse('attention_bias', [true]);
+  const config = decoderConfig(fields, modelType, {
+    implemented: modelType === 'mimo' ? [...implemented, 'attention_bias'] : implemented,
   });
   return {
     ...config,

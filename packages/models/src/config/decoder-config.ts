@@ -30,6 +30,8 @@ export interface DecoderConfig {
   readonly rope: RopeFrequencies;
   /** Tokens that each layer looks back on, the present one included; undefined where it sees all. */
   readonly slidingWindows: readonly (number | undefined)[];
+  /** Matrices `[N, K]` of all layers, where they are others than those of a gated mlp and attention with grouped queries. */
+  readonly matrices?: readonly (readonly [outputs: number, inputs: number])[];
 }
 
 /**
@@ -79,13 +81,14 @@ const neutralValues: Readonly<Record<string, readonly unknown[]>> = {
  * The fields that all families share.
  *
  * @param options.headDim - Width of a head where the configuration does not say; D / H by default.
+ * @param options.partialRotary - Whether the family lets a part of each head turn.
  * @param options.implemented - Fields of the table above that the family reads itself.
  * @throws ModelConfigError for a field that is missing or malformed; UnsupportedModelError for one that asks for something else.
  */
 export function decoderConfig(
   fields: ConfigFields,
   modelType: string,
-  options: { headDim?: number; implemented?: readonly string[] } = {},
+  options: { headDim?: number; implemented?: readonly string[]; partialRotary?: boolean } = {},
 ): Omit<DecoderConfig, 'slidingWindows'> {
   for (const [name, neutral] of Object.entries(neutralValues)) {
     if (!options.implemented?.includes(name)) fields.refuse(name, neutral);
@@ -122,7 +125,7 @@ export function decoderConfig(
     maxPositionEmbeddings: fields.integer('max_position_embeddings', { min: 1 }),
     rmsNormEps: fields.number('rms_norm_eps', { min: 0, max: 1 }),
     tieWordEmbeddings: fields.boolean('tie_word_embeddings', false),
-    rope: rotarySpeeds(fields, headDim),
+    rope: rotarySpeeds(fields, headDim, { partial: options.partialRotary ?? false }),
   };
 }
 
