@@ -78,6 +78,11 @@ export class Conversation {
     if (this.#speculation.drafter) await this.#speculation.prepare(this.#automaticWidths);
   }
 
+  /** The program of this conversation's rounds at a width, for profiles and tools that look inside. */
+  program(width: number): Promise<Program> {
+    return this.#speculation.round(width);
+  }
+
   /** The state buffers, for tests and tools that look inside. */
   get states(): StateBuffers {
     return this.#states;

@@ -54,7 +54,7 @@ const walkOperation = defineOperation({
  * Walks a tree from the anchor: of the rows under the current one, goes to the first whose token is the target's own choice there,
  * and stops where there is none. What was chosen at the last row is the next token.
  *
- * Of equal siblings the lowest row counts. Tokens that are no ids match nothing, and neither does a row from `tree.count` on.
+ * Of equal siblings the lowest row counts. The anchor alone, plain decoding, needs no walk and costs no dispatch. Tokens that are no ids match nothing, and neither does a row from `tree.count` on.
  *
  * @param targets `[M]` u32: the token that the target chose at each row; 0xffffffff where it could not, which ends the walk
  * @throws {@link ShapeError}, {@link DTypeError} for a tree that does not fit
@@ -77,6 +77,10 @@ export function walk(tree: Pick<TokenTree, 'tokens' | 'parents' | 'count' | 'cha
     if (tensor.dtype !== 'u32') throw new DTypeError(`walk: ${name} must be u32, got ${tensor.dtype}.`);
   }
   if (!tree.chain && !parents) throw new ShapeError('walk: a tree that is no chain must have parents.');
+  if (width === 1) {
+    const { graph } = targets;
+    return { path: graph.constant(Uint32Array.of(0)), count: graph.constant(Uint32Array.of(1)), next: targets };
+  }
   const operands: Operand[] = [targets, tree.tokens, tree.count];
   if (parents) operands.push(parents);
   const [path, count, next] = targets.graph.apply(walkOperation, operands, {});
