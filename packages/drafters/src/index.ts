@@ -1,5 +1,6 @@
 export type { DraftModelOptions } from './draft-model/draft-model.ts';
 export { draftModel } from './draft-model/draft-model.ts';
+export { block } from './block/block.ts';
 export { eagle } from './eagle/eagle.ts';
 export { hydra } from './hydra/hydra.ts';
 export { medusa } from './medusa/medusa.ts';

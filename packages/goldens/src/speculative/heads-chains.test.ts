@@ -1,12 +1,12 @@
 /** Decoding with heads gives plain decoding's tokens, and heads that were trained for the target are right often. */
-import type { Checkpoint } from '@forerun/checkpoints';
+import { type Checkpoint, memorySource, openCheckpoint } from '@forerun/checkpoints';
 import type { Drafter } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import { Engine, type GenerateRequest } from '@forerun/decoding';
-import { eagle, hydra, medusa } from '@forerun/drafters';
-import { eagleHead, hydraHeads, medusaHeads } from '@forerun/mtp';
+import { block, eagle, hydra, medusa } from '@forerun/drafters';
+import { blockHead, eagleHead, hydraHeads, medusaHeads } from '@forerun/mtp';
 import { type Weight, WeightStore } from '@forerun/tensor';
-import { testDevice } from '@forerun/tensor/harness';
+import { randomSource, testDevice } from '@forerun/tensor/harness';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
 import { describe, expect, test } from 'vitest';
 import { fill, goldenCase, type Owned, targetLlama } from './golden-case.ts';
@@ -27,21 +27,75 @@ const engine = await Engine.create({
 });
 
 async function own<Head extends { readonly weights: readonly Weight[] }>(
-  [name, file]: readonly [string, string?],
+  opened: Promise<Checkpoint>,
   make: (checkpoint: Checkpoint) => Head | Promise<Head>,
 ): Promise<Head> {
-  const checkpoint = await goldenCase(name).open(file);
+  const checkpoint = await opened;
   const head = await make(checkpoint);
   owned.push({ checkpoint, weights: head.weights });
   return head;
 }
 
 const targetConfig = await target.checkpoint.config();
-const eagleOf = async (name: string) => eagle(await own([name], (checkpoint) => eagleHead(checkpoint, decoder)));
+const eagleOf = async (name: string) =>
+  eagle(await own(goldenCase(name).open(), (checkpoint) => eagleHead(checkpoint, decoder)));
 const medusaOf = async (file: string) =>
-  medusa(await own(['medusa-heads', file], (checkpoint) => medusaHeads(checkpoint, decoder)));
+  medusa(await own(goldenCase('medusa-heads').open(file), (checkpoint) => medusaHeads(checkpoint, decoder)));
 const hydraOf = async (name: string) =>
-  hydra(await own([name, 'hydra_lm_head.safetensors'], (one) => hydraHeads(one, decoder, { targetConfig })));
+  hydra(
+    await own(goldenCase(name).open('hydra_lm_head.safetensors'), (one) => hydraHeads(one, decoder, { targetConfig })),
+  );
+
+/** A block drafter of one layer with random weights. */
+function randomBlock(causal: boolean): Promise<Checkpoint> {
+  const [D, F, E] = [64, 32, 16];
+  const layer = 'layers.0';
+  const shapes: Readonly<Record<string, readonly number[]>> = {
+    fc: [D, 2 * D],
+    hidden_norm: [D],
+    norm: [D],
+    [`${layer}.self_attn.q_proj`]: [D, D],
+    [`${layer}.self_attn.k_proj`]: [2 * E, D],
+    [`${layer}.self_attn.v_proj`]: [2 * E, D],
+    [`${layer}.self_attn.o_proj`]: [D, D],
+    [`${layer}.self_attn.q_norm`]: [E],
+    [`${layer}.self_attn.k_norm`]: [E],
+    [`${layer}.mlp.gate_proj`]: [F, D],
+    [`${layer}.mlp.up_proj`]: [F, D],
+    [`${layer}.mlp.down_proj`]: [D, F],
+    [`${layer}.input_layernorm`]: [D],
+    [`${layer}.post_attention_layernorm`]: [D],
+  };
+  const config = {
+    ...targetConfig,
+    num_hidden_layers: 1,
+    intermediate_size: F,
+    block_size: 6,
+    num_target_layers: 8,
+    dflash_config: { mask_token_id: 0, target_layer_ids: [1, 5], causal_head: causal },
+  };
+  let end = 0;
+  const header = Object.fromEntries(
+    Object.entries(shapes).map(([name, shape]) => {
+      const begin = end;
+      end += 4 * shape.reduce((product, size) => product * size, 1);
+      return [`${name}.weight`, { dtype: 'F32', shape, data_offsets: [begin, end] }];
+    }),
+  );
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const bytes = new Uint8Array(8 + text.length + end);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true);
+  bytes.set(text, 8);
+  const random = randomSource(1);
+  bytes.set(new Uint8Array(Float32Array.from({ length: end / 4 }, () => random.normal() / 4).buffer), 8 + text.length);
+  const files = new Map([
+    ['config.json', new TextEncoder().encode(JSON.stringify(config))],
+    ['model.safetensors', bytes],
+  ]);
+  return openCheckpoint(memorySource(files));
+}
+
+const blockOf = async (causal: boolean) => block(await own(randomBlock(causal), (one) => blockHead(one, decoder)));
 
 /** Drafters, and the share of drafts that is accepted at least, greedily. */
 const drafters: Readonly<Record<string, { readonly drafter: Drafter; readonly accepted: number }>> = {
@@ -53,6 +107,8 @@ const drafters: Readonly<Record<string, { readonly drafter: Drafter; readonly ac
   'medusa v2': { drafter: await medusaOf('medusa_lm_head.safetensors'), accepted: 0 },
   'medusa two layers': { drafter: await medusaOf('medusa_lm_head_v1_two_layers.pt'), accepted: 0 },
   'hydra-mlp': { drafter: await hydraOf('hydra-mlp'), accepted: 0.3 },
+  'block, random': { drafter: await blockOf(false), accepted: 0 },
+  'causal block, random': { drafter: await blockOf(true), accepted: 0 },
   'hydra-prefix-mlp': { drafter: await hydraOf('hydra-prefix-mlp'), accepted: 0.3 },
 };
 
