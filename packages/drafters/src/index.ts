@@ -2,6 +2,7 @@ export type { DraftModelOptions } from './draft-model/draft-model.ts';
 export { draftModel } from './draft-model/draft-model.ts';
 export { block } from './block/block.ts';
 export { eagle } from './eagle/eagle.ts';
+export type { FeatureChainOptions } from './features/feature-chain.ts';
 export { hydra } from './hydra/hydra.ts';
 export { medusa } from './medusa/medusa.ts';
 export { mtp } from './mtp/mtp.ts';

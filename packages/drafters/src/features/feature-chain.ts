@@ -1,16 +1,25 @@
 import type { Drafter, TargetOutputs } from '@forerun/contracts';
 import type { FeatureHead } from '@forerun/mtp';
-import { gather, readState, type State, type Tensor } from '@forerun/tensor';
+import { ArgumentError, gather, readState, type State, type Tensor } from '@forerun/tensor';
 import { chain, choose } from './chain.ts';
 import { expectCapacity, FeatureMemory, slackRows } from './feature-memory.ts';
 import { keptRows, type KnownRows, prefilledRows } from './known-rows.ts';
+
+/** How long chains are. */
+export interface FeatureChainOptions {
+  /** Most tokens that are drafted in a round, however wide it is; as many as fit by default. */
+  readonly depth?: number;
+}
 
 /**
  * Chains from a head that goes on from the target's features. Known rows pass the head as soon as the target has computed them, so that a
  * round begins with the logits of the first draft; behind that the head goes on from its own output. Rows of drafts are
  * overwritten by the true ones.
  */
-export function featureChain(head: FeatureHead): Drafter {
+export function featureChain(head: FeatureHead, { depth = Infinity }: FeatureChainOptions): Drafter {
+  if (depth !== Infinity && (!Number.isInteger(depth) || depth < 1)) {
+    throw new ArgumentError(`${head.name}: depth is a whole number of at least 1, got ${depth}.`);
+  }
   const takeIn = (
     known: KnownRows,
     target: TargetOutputs,
@@ -51,10 +60,11 @@ export function featureChain(head: FeatureHead): Drafter {
       const ready = memory.ready(round.length);
       const drafts: Tensor[] = [];
       let [hidden, recycled] = [memory.value(graph, 'hidden'), memory.value(graph, 'recycled')];
-      for (let step = 1; step < round.width; step++) {
+      const most = Math.min(round.width - 1, depth);
+      for (let step = 1; step <= most; step++) {
         const draft = choose(round, head.spread(head.logits(hidden)), step);
         drafts.push(draft);
-        if (step === round.width - 1) break;
+        if (step === most) break;
         const row = memory.stepRow(round.length, draft, { step: step - 1, count: ready });
         ({ hidden, recycled } = head.forward(row, recycled, memory.cache!));
       }

@@ -172,6 +172,29 @@ describe.each(Object.entries(drafters))('%s', { timeout: 300_000 }, (name, { dra
   });
 });
 
+test('eagle-loop: EAGLE-3 drafts and keeps what the published loop does, round by round', async () => {
+  interface LoopRun {
+    readonly name: string;
+    readonly prompt: readonly number[];
+    readonly tokens: readonly number[];
+    readonly rounds: readonly { readonly tree_tokens: readonly number[]; readonly accept_length: number }[];
+  }
+  const runs = goldenCase('eagle-loop').facts['runs'] as readonly LoopRun[];
+  const { prompt: begin, tokens, rounds } = runs.find(({ name }) => name === 'eagle3_chain')!;
+  // The published loop takes the first token from the prompt's own pass.
+  const head = await own(goldenCase('eagle3').open(), (checkpoint) => eagleHead(checkpoint, decoder));
+  const conversation = engine.open({ drafter: eagle(head, { depth: 4 }) });
+  const steps: { readonly drafts: readonly number[]; readonly accepted: number }[] = [];
+  const request = { prompt: [...begin, tokens[0]!], maxTokens: tokens.length, width: 8 };
+  for await (const { drafts, accepted } of conversation.generate(request)) steps.push({ drafts, accepted });
+  expect(conversation.tokens.slice(begin.length, begin.length + tokens.length)).toEqual(tokens);
+  // The last round meets the end of the budget.
+  expect(steps.slice(0, rounds.length - 1)).toEqual(
+    rounds.slice(0, -1).map((round) => ({ drafts: round.tree_tokens.slice(1), accepted: round.accept_length })),
+  );
+  conversation.close();
+});
+
 test('heads refuse a conversation that is longer than they were made for', () => {
   for (const { drafter } of [drafters['eagle3']!, drafters['hydra-prefix-mlp']!]) {
     expect(() => drafter.state(513, { rollbackTokens: 0 })).toThrow(MismatchedPartsError);
