@@ -7,4 +7,4 @@ export { uploadFloats } from './upload.ts';
 export type { HeldRows } from './width-invariance.ts';
 export { holdRowsInvariant, invariantWidths } from './width-invariance.ts';
 export type { PackedWeight } from './weights.ts';
-export { packedUpload, packRandomWeight } from './weights.ts';
+export { packedUpload, packRandomWeight, randomBlocks } from './weights.ts';

@@ -1,6 +1,8 @@
 /** Weights for tests: values that their format holds exactly, packed here and written to the device as they are. */
+import { type BlockFormat, blockLayouts, isBlockFormat } from '../graph/block-types.ts';
+import { dequantizeBlocks } from '../graph/dequantize-blocks.ts';
 import type { Weight, WeightFormat } from '../graph/weight.ts';
-import { quantBlock, rowWords } from '../graph/weight.ts';
+import { quantBlock, rowBlocks, rowWords } from '../graph/weight.ts';
 import type { WeightStore } from '../run/weight-store.ts';
 import type { RandomSource } from './random.ts';
 
@@ -67,16 +69,48 @@ function packBlocks(weight: Weight, format: 'q8' | 'q4', random: RandomSource): 
   return { weight, values, codes: new Uint32Array(bytes.buffer), scales };
 }
 
+/** Random blocks of a GGUF file with scales of sane size. */
+export function randomBlocks(format: BlockFormat, count: number, random: RandomSource): Uint8Array<ArrayBuffer> {
+  const { bytes, halves } = blockLayouts[format];
+  const blocks = Uint8Array.from({ length: count * bytes }, () => random.integer(256));
+  const view = new DataView(blocks.buffer);
+  for (let block = 0; block < count; block++) {
+    for (const at of halves) {
+      // 2^-9 to 2^-6, of either sign.
+      const bits = (random.integer(2) << 15) | ((6 + random.integer(3)) << 10) | random.integer(1024);
+      view.setUint16(block * bytes + at, bits, true);
+    }
+  }
+  return blocks;
+}
+
+/** Blocks of a GGUF file as a device holds them. */
+function packFileBlocks(weight: Weight, format: BlockFormat, random: RandomSource): PackedWeight {
+  const { bytes, words, codesBegin, scaled } = blockLayouts[format];
+  const count = weight.rows * rowBlocks(format, weight.width);
+  const blocks = randomBlocks(format, count, random);
+  const view = new DataView(blocks.buffer);
+  const codes = new Uint8Array(count * words * 4);
+  const scales = new Uint16Array(scaled ? count : 0);
+  for (let block = 0; block < count; block++) {
+    const begin = block * bytes;
+    codes.set(blocks.subarray(begin + codesBegin, begin + bytes), block * words * 4);
+    if (scaled) scales[block] = view.getUint16(begin, true);
+  }
+  const values = Float64Array.from(dequantizeBlocks(blockLayouts[format].type, blocks));
+  return { weight, values, codes: new Uint32Array(codes.buffer), scales };
+}
+
 /** Random values of a weight that its format holds exactly. */
 export function packRandomWeight(weight: Weight, random: RandomSource): PackedWeight {
-  const packers: Record<WeightFormat, () => PackedWeight> = {
+  const packers: Partial<Record<WeightFormat, () => PackedWeight>> = {
     f32: () => packFloats(weight, 'f32', random),
     f16: () => packFloats(weight, 'f16', random),
     bf16: () => packFloats(weight, 'bf16', random),
     q8: () => packBlocks(weight, 'q8', random),
     q4: () => packBlocks(weight, 'q4', random),
   };
-  return packers[weight.format]();
+  return packers[weight.format]?.() ?? packFileBlocks(weight, weight.format as BlockFormat, random);
 }
 
 /** What `hold` takes to run a body over packed weights. */
@@ -90,7 +124,7 @@ export function packedUpload(packed: readonly PackedWeight[]): {
       const halves = new Map<GPUBuffer, Uint16Array<ArrayBuffer>>();
       for (const { weight, codes, scales } of packed) {
         const words = rowWords(weight.format, weight.width);
-        const blocks = Math.ceil(weight.width / quantBlock);
+        const blocks = isBlockFormat(weight.format) ? rowBlocks(weight.format, weight.width) : 0;
         for (const part of store.parts(weight)) {
           const rows = codes.subarray(part.rowBegin * words, part.rowEnd * words);
           store.device.gpu.queue.writeBuffer(store.buffer(part.codes), part.rowOffset * words * 4, rows);

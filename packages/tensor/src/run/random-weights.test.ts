@@ -12,8 +12,8 @@ import { WeightStore } from './weight-store.ts';
 
 const device = await testDevice();
 
-async function filled(format: WeightFormat, seed: number): Promise<Float32Array> {
-  const weight = new Weight({ name: 'w', shape: [64, 100], format });
+async function filled(format: WeightFormat, seed: number, width = 100): Promise<Float32Array> {
+  const weight = new Weight({ name: 'w', shape: [64, width], format });
   const graph = trace((traced) => traced.output('y', embedding(weight, traced.input('tokens', [64], 'u32'))));
   const store = new WeightStore(device, { bindingBytes: 8192 });
   const program = await compile(graph, { device, name: 'read back', weights: store });
@@ -31,7 +31,20 @@ async function filled(format: WeightFormat, seed: number): Promise<Float32Array>
   return values;
 }
 
+const blocked = ['q4_1', 'q5_0', 'q5_1', 'q4_k', 'q5_k', 'q6_k'] as const;
+
 describe('fillRandom', () => {
+  for (const format of blocked) {
+    it(`gives ${format} weights, which are blocks, the size that was asked for`, async () => {
+      const values = await filled(format, 1, 256);
+      const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+      const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
+      expect(Math.abs(mean)).toBeLessThan(0.02);
+      expect(deviation).toBeGreaterThan(0.05);
+      expect(deviation).toBeLessThan(0.08);
+    });
+  }
+
   for (const format of ['f32', 'f16', 'bf16', 'q8', 'q4'] as const) {
     it(`gives ${format} weights the size that was asked for, and the same ones for the same seed`, async () => {
       const values = await filled(format, 1);

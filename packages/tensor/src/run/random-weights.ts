@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.ts';
+import { isBlockFormat } from '../graph/block-types.ts';
 import type { Weight } from '../graph/weight.ts';
-import { quantBlock, rowWords } from '../graph/weight.ts';
+import { rowBlocks, rowWords } from '../graph/weight.ts';
 import type { AnyKernel } from '../kernel/define-kernel.ts';
 import type { RandomContent } from '../ops/convert-weight/random-weight.wgsl.ts';
 import { randomWeightKernel, randomWorkgroup } from '../ops/convert-weight/random-weight.wgsl.ts';
@@ -8,15 +9,22 @@ import type { SingleDispatch } from './dispatch-once.ts';
 import { submitOnce } from './dispatch-once.ts';
 import type { WeightStore } from './weight-store.ts';
 
-/** Standard deviation of codes drawn uniformly from all that a format has. */
-const codeDeviation = { q8: 73.9, q4: 4.61 } as const;
+/** Standard deviation of values drawn uniformly from all that a format has, over the block's scale. */
+const codeDeviation = {
+  q8: 73.9,
+  q4: 4.61,
+  q4_1: 4.61,
+  q5_0: 9.23,
+  q5_1: 9.23,
+  q4_k: 258,
+  q5_k: 527,
+  q6_k: 1366,
+} as const;
 
 function fills(store: WeightStore, weight: Weight, { seed, scale }: { seed: number; scale: number }): SingleDispatch[] {
   const { format, width, name } = weight;
   const deviation = scale / Math.sqrt(width);
   const vector = weight.shape.length === 1;
-  const quantised = format === 'q8' || format === 'q4';
-  const blocks = Math.ceil(width / quantBlock);
   const fill = (
     content: RandomContent,
     { buffer, begin, end }: { buffer: GPUBuffer; begin: number; end: number },
@@ -33,11 +41,14 @@ function fills(store: WeightStore, weight: Weight, { seed, scale }: { seed: numb
     const words = rowWords(format, width);
     const rows = rowEnd - rowBegin;
     const codesAt = { buffer: store.buffer(codes), begin: rowOffset * words, end: (rowOffset + rows) * words };
-    const values = fill(format, codesAt, vector ? 0.1 * scale : Math.sqrt(3) * deviation);
-    if (!scales || !quantised) return [values];
+    if (!isBlockFormat(format)) return [fill(format, codesAt, vector ? 0.1 * scale : Math.sqrt(3) * deviation)];
+    const spread = deviation / codeDeviation[format];
+    const values = fill(format, codesAt, spread);
+    if (!scales) return [values];
+    const blocks = rowBlocks(format, width);
     const begin = Math.floor((rowOffset * blocks) / 2);
     const end = Math.ceil(((rowOffset + rows) * blocks) / 2);
-    return [values, fill('scales', { buffer: store.buffer(scales), begin, end }, deviation / codeDeviation[format])];
+    return [values, fill('scales', { buffer: store.buffer(scales), begin, end }, spread)];
   });
 }
 

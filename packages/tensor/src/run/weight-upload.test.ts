@@ -1,19 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import { ArgumentError } from '../errors.ts';
 import { trace } from '../graph/graph.ts';
-import type { WeightFormat } from '../graph/weight.ts';
+import { blockLayouts, formatOfBlocks } from '../graph/block-types.ts';
+import type { BlockType } from '../graph/block-types.ts';
+import { dequantizeBlocks } from '../graph/dequantize-blocks.ts';
 import { Weight } from '../graph/weight.ts';
-import { randomSource, testDevice } from '../harness/index.ts';
+import { randomBlocks, randomSource, testDevice } from '../harness/index.ts';
 import { compile } from '../compile/compile.ts';
 import { Commands } from './commands.ts';
 import { WeightStore } from './weight-store.ts';
-import type { SourceDType } from '../ops/convert-weight/convert-weight.wgsl.ts';
+import type { ConvertedFormat, SourceDType } from '../ops/convert-weight/convert-weight.wgsl.ts';
 import { convertReference, roundFloat } from '../ops/convert-weight/convert-weight.reference.ts';
 import { embedding } from '../ops/embedding/embedding.ts';
 import { WeightUpload, WeightValueError } from './weight-upload.ts';
 
 const device = await testDevice();
-const formats: readonly WeightFormat[] = ['f32', 'f16', 'bf16', 'q8', 'q4'];
+const formats: readonly ConvertedFormat[] = ['f32', 'f16', 'bf16', 'q8', 'q4'];
 const sources: readonly SourceDType[] = ['F32', 'F16', 'BF16'];
 
 /** Stored bytes of values, and the values that they hold. */
@@ -65,6 +67,48 @@ function relativeSquares(out: ArrayLike<number>, values: readonly number[]): num
     values.reduce((sum, value) => sum + value * value, 0)
   );
 }
+
+describe('WeightUpload of blocks', () => {
+  for (const type of Object.keys(formatOfBlocks) as BlockType[]) {
+    it(`${type} keeps its bits, however it is cut and split`, async () => {
+      const format = formatOfBlocks[type];
+      const { values, bytes } = blockLayouts[format];
+      const weight = new Weight({ name: 'w', shape: [19, 768], format });
+      const blocks = (19 * 768) / values;
+      const file = randomBlocks(format, blocks, randomSource(4));
+      const store = new WeightStore(device, { bindingBytes: 4096 });
+      const out = await readBack(weight, store, async (upload) => {
+        // Pieces that begin and end within rows, out of order.
+        const cuts = [0, 5, 6, 17, blocks - 1, blocks];
+        const pieces = cuts.slice(1).map((end, i) => [cuts[i]!, end] as const);
+        for (const [begin, end] of pieces.reverse())
+          await upload.write(weight, type, begin * values, file.subarray(begin * bytes, end * bytes));
+      });
+      expect(store.parts(weight).length).toBeGreaterThan(1);
+      expect(out).toEqual(dequantizeBlocks(type, file));
+      store.destroy();
+    });
+  }
+
+  it('refuses blocks that are of another format, no blocks at all, or not finite', async () => {
+    const weight = new Weight({ name: 'w', shape: [4, 256], format: 'q6_k' });
+    const q4 = new Weight({ name: 'v', shape: [4, 256], format: 'q4' });
+    const store = new WeightStore(device);
+    for (const one of [weight, q4]) store.parts(one);
+    store.allocate();
+    const upload = new WeightUpload(store);
+    const file = randomBlocks('q6_k', 4, randomSource(4));
+    await expect(upload.write(weight, 'Q5_K', 0, file)).rejects.toThrow(ArgumentError);
+    await expect(upload.write(q4, 'Q6_K', 0, file)).rejects.toThrow('into q6_k only');
+    await expect(upload.write(weight, 'F32', 0, file)).rejects.toThrow('from Q6_K blocks only');
+    await expect(upload.write(weight, 'Q6_K', 0, file.subarray(1))).rejects.toThrow(ArgumentError);
+    await expect(upload.write(weight, 'Q6_K', 128, file.subarray(0, 210))).rejects.toThrow(ArgumentError);
+    new DataView(file.buffer).setUint16(210 * 2 + 208, 0x7c00, true);
+    await upload.write(weight, 'Q6_K', 0, file);
+    await expect(upload.finish()).rejects.toThrow('not finite');
+    store.destroy();
+  });
+});
 
 describe('WeightUpload', () => {
   for (const source of sources) {
@@ -130,7 +174,7 @@ describe('WeightUpload', () => {
   });
 
   it('names weights that are not finite, too large, or incomplete', async () => {
-    const make = (name: string, format: WeightFormat) => new Weight({ name, shape: [2, 64], format });
+    const make = (name: string, format: ConvertedFormat) => new Weight({ name, shape: [2, 64], format });
     const store = new WeightStore(device);
     const weights = formats.map((format) => make(`nan ${format}`, format));
     const [large, partial, good] = [make('large', 'f16'), make('partial', 'f32'), make('good', 'q4')];

@@ -1,17 +1,19 @@
 import type { WeightPart } from '../compile/lowering.ts';
 import type { Device } from '../device/device.ts';
 import { ArgumentError, ForerunError } from '../errors.ts';
+import { type BlockType, blockLayouts, formatOfBlocks, isBlockFormat, isBlockType } from '../graph/block-types.ts';
 import { elementCount } from '../graph/dtype.ts';
 import type { Weight } from '../graph/weight.ts';
 import type { AnyKernel } from '../kernel/define-kernel.ts';
 import { conversionFlags } from '../ops/convert-weight/conversion-flags.ts';
-import type { SourceDType } from '../ops/convert-weight/convert-weight.wgsl.ts';
+import type { ConvertedFormat, SourceDType } from '../ops/convert-weight/convert-weight.wgsl.ts';
 import {
   convertKernel,
   convertWorkgroup,
   itemsPerRow,
   valuesPerItem,
 } from '../ops/convert-weight/convert-weight.wgsl.ts';
+import { copyBlocksKernel } from '../ops/convert-weight/copy-blocks.wgsl.ts';
 import { submitOnce } from './dispatch-once.ts';
 import type { WeightStore } from './weight-store.ts';
 
@@ -37,6 +39,33 @@ interface Slot {
 interface Progress {
   readonly index: number;
   elements: number;
+}
+
+/** Stored bytes of a value; of blocks, their share. */
+function bytesPerValue(source: SourceDType | BlockType): number {
+  if (!isBlockType(source)) return source === 'F32' ? 4 : 2;
+  const { bytes, values } = blockLayouts[formatOfBlocks[source]];
+  return bytes / values;
+}
+
+function checkSource({ name, format }: Weight, source: SourceDType | BlockType): void {
+  if (isBlockType(source)) {
+    if (format === formatOfBlocks[source]) return;
+    throw new ArgumentError(
+      `Weight "${name}": ${source} blocks are written into ${formatOfBlocks[source]} only, not into ${format}; dequantise them first.`,
+    );
+  }
+  if (!isBlockFormat(format) || format === 'q8' || format === 'q4') return;
+  throw new ArgumentError(
+    `Weight "${name}": ${format} is written from ${blockLayouts[format].type} blocks only, got ${source}.`,
+  );
+}
+
+function kernelOf({ format }: Weight, source: SourceDType | BlockType): AnyKernel {
+  const kernel = isBlockType(source)
+    ? copyBlocksKernel(formatOfBlocks[source])
+    : convertKernel(format as ConvertedFormat);
+  return kernel as unknown as AnyKernel;
 }
 
 /** A run of items (words or blocks) of a piece that lies in one part of the weight. */
@@ -75,8 +104,8 @@ function pieceRuns(
 }
 
 /**
- * Takes the stored bytes of weights and converts them into their places on the device: any of F32, F16 and BF16 into any format,
- * quantised there where the format is `q8` or `q4`. At most two slices are under way; a further `write` waits.
+ * Takes the stored bytes of weights and converts them into their places on the device: any of F32, F16 and BF16 into any format but
+ * GGUF's, quantised there where the format is `q8` or `q4`; blocks of a GGUF file into the format that keeps them as they are. At most two slices are under way; a further `write` waits.
  */
 export class WeightUpload {
   readonly #store: WeightStore;
@@ -95,13 +124,19 @@ export class WeightUpload {
    * Writes a piece of a weight whose memory is allocated. The bytes may be overwritten once the promise resolves.
    *
    * @param source - Stored dtype of `bytes`, little-endian.
-   * @param elementOffset - First element in the flattened weight. Pieces begin and end at whole words or blocks of the format, or at
+   * @param elementOffset - First element (of blocks: the first value) in the flattened weight. Pieces begin and end at whole words or blocks of the format, or at
    *   ends of rows.
    * @param bytes - At most 64 MiB.
    * @throws ArgumentError for a piece that does not fit the weight; the device's failure.
    */
-  async write(weight: Weight, source: SourceDType, elementOffset: number, bytes: Uint8Array): Promise<void> {
-    const elementBytes = source === 'F32' ? 4 : 2;
+  async write(
+    weight: Weight,
+    source: SourceDType | BlockType,
+    elementOffset: number,
+    bytes: Uint8Array,
+  ): Promise<void> {
+    checkSource(weight, source);
+    const elementBytes = bytesPerValue(source);
     const elements = bytes.length / elementBytes;
     const total = elementCount(weight.shape);
     if (
@@ -118,7 +153,7 @@ export class WeightUpload {
     const progress = this.#progressOf(weight);
     const parts = this.#store.parts(weight);
     const runs = pieceRuns(weight, parts, { begin: elementOffset, elements, flag: progress.index % flagsPerPage });
-    const kernel = convertKernel(weight.format) as unknown as AnyKernel;
+    const kernel = kernelOf(weight, source);
     const slot = this.#slots[this.#next++ % this.#slots.length]!;
     await slot.busy;
     this.#device.check();

@@ -1,11 +1,12 @@
 import type { WeightFormat } from '../graph/weight.ts';
 import { quantBlock, rowWords } from '../graph/weight.ts';
+import { blockReader, scaleFunction } from './block-reader.ts';
 
 /**
  * How kernels read the rows of a weight. A row is cut into units, the piece that one lane takes at a time; a unit holds one or two
  * quads of four values that lie next to each other. Neighbouring units are neighbouring words, so lanes that take neighbouring units
- * read neighbouring memory, of the weight and of the activations. Values of `q8` and `q4` come unscaled: their scale is a factor of
- * the whole unit.
+ * read neighbouring memory, of the weight and of the activations. Values of `q8`, `q4` and `q5_0` come unscaled: their scale is a
+ * factor of the whole unit.
  */
 export interface WeightReader {
   /** Element type of the binding `codes`. */
@@ -36,15 +37,6 @@ const halfPair: Readonly<Record<'f16' | 'bf16', string>> = {
   f16: 'unpack2x16float(bits)',
   bf16: 'vec2<f32>(bitcast<f32>(bits << 16u), bitcast<f32>(bits & 0xffff0000u))',
 };
-
-function scaleFunction(blocks: number, unitsPerBlock: number): string {
-  return /* wgsl */ `
-fn weightScale(row: u32, unit: u32) -> f32 {
-  let index = row * ${blocks}u + unit / ${unitsPerBlock}u;
-  let pair = unpack2x16float(scales[index >> 1u]);
-  return select(pair.x, pair.y, (index & 1u) == 1u);
-}`;
-}
 
 function floatReader(width: number): WeightReader {
   const units = Math.ceil(width / 4);
@@ -146,6 +138,12 @@ export function weightReader(format: WeightFormat, width: number): WeightReader 
     bf16: () => halfReader('bf16', width),
     q8: () => eightBitReader(width),
     q4: () => fourBitReader(width),
+    q4_1: () => blockReader('q4_1', width),
+    q5_0: () => blockReader('q5_0', width),
+    q5_1: () => blockReader('q5_1', width),
+    q4_k: () => blockReader('q4_k', width),
+    q5_k: () => blockReader('q5_k', width),
+    q6_k: () => blockReader('q6_k', width),
   };
   return readers[format]();
 }

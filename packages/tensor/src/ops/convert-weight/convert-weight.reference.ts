@@ -1,5 +1,5 @@
-import type { WeightFormat } from '../../graph/weight.ts';
 import { quantBlock } from '../../graph/weight.ts';
+import type { ConvertedFormat } from './convert-weight.wgsl.ts';
 
 const scratch = new DataView(new ArrayBuffer(8));
 
@@ -66,7 +66,7 @@ export function quantizeReference(format: 'q8' | 'q4', values: readonly number[]
 }
 
 /** Values as they come out of a weight of this format: rows of `width` are rounded, or quantised in blocks of 32. */
-export function convertReference(format: WeightFormat, values: ArrayLike<number>, width: number): Float64Array {
+export function convertReference(format: ConvertedFormat, values: ArrayLike<number>, width: number): Float64Array {
   if (format === 'f32') return Float64Array.from(values);
   if (format === 'f16' || format === 'bf16') {
     return Float64Array.from(values, (value) => roundFloat(value, format === 'f16' ? half : brain));

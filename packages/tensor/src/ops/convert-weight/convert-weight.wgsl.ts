@@ -1,5 +1,6 @@
+import { blockLayouts, isBlockFormat } from '../../graph/block-types.ts';
 import type { WeightFormat } from '../../graph/weight.ts';
-import { quantBlock, rowWords } from '../../graph/weight.ts';
+import { rowBlocks, rowWords } from '../../graph/weight.ts';
 import type { Binding } from '../../kernel/define-kernel.ts';
 import { defineKernel, read, readWrite } from '../../kernel/define-kernel.ts';
 import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
@@ -15,8 +16,8 @@ export const convertWorkgroup = 64;
 
 /** Values that one invocation writes: those of a word, or of a block. */
 export function valuesPerItem(format: WeightFormat): number {
-  const values: Record<WeightFormat, number> = { f32: 1, f16: 2, bf16: 2, q8: quantBlock, q4: quantBlock };
-  return values[format];
+  if (isBlockFormat(format)) return blockLayouts[format].values;
+  return format === 'f32' ? 1 : 2;
 }
 
 const bitsOf: Readonly<Record<SourceDType, string>> = {
@@ -25,8 +26,11 @@ const bitsOf: Readonly<Record<SourceDType, string>> = {
   BF16: 'return ((source[i >> 1u] >> ((i & 1u) * 16u)) & 0xffffu) << 16u;',
 };
 
+/** Formats that other values are converted into; GGUF's other blocks are only ever copied. */
+export type ConvertedFormat = 'f32' | 'f16' | 'bf16' | 'q8' | 'q4';
+
 /** How a word or block of each format is made from the values that begin at `k` of row `row` of the piece. */
-const bodies: Readonly<Record<WeightFormat, string>> = {
+const bodies: Readonly<Record<ConvertedFormat, string>> = {
   f32: 'codes[place] = value(row, k);',
   f16: 'codes[place] = half(value(row, k)) | (half(value(row, k + 1u)) << 16u);',
   bf16: 'codes[place] = brain(value(row, k)) | (brain(value(row, k + 1u)) << 16u);',
@@ -36,14 +40,14 @@ const bodies: Readonly<Record<WeightFormat, string>> = {
 
 export interface ConvertConstants {
   readonly source: SourceDType;
-  readonly format: WeightFormat;
+  readonly format: ConvertedFormat;
 }
 
 /**
  * Writes a piece of a weight in its format. Item i of the dispatch is one word or block; rows are counted from the piece's first row,
  * in which the piece begins at value `firstColumn`.
  */
-export function convertKernel(format: WeightFormat) {
+export function convertKernel(format: ConvertedFormat) {
   const quantised = format === 'q8' || format === 'q4';
   const bindings: Record<string, Binding> = {
     source: read('u32'),
@@ -103,5 +107,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
 
 /** Items (words, or blocks) of a row. */
 export function itemsPerRow(format: WeightFormat, width: number): number {
-  return format === 'q8' || format === 'q4' ? Math.ceil(width / quantBlock) : rowWords(format, width);
+  return isBlockFormat(format) ? rowBlocks(format, width) : rowWords(format, width);
 }

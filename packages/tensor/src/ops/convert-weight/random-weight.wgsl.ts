@@ -1,3 +1,4 @@
+import { blockLayouts, isBlockFormat } from '../../graph/block-types.ts';
 import type { WeightFormat } from '../../graph/weight.ts';
 import { defineKernel, readWrite } from '../../kernel/define-kernel.ts';
 import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
@@ -9,14 +10,25 @@ export const randomWorkgroup = 64;
 /** What a word of a weight's memory is filled with: a pair of scales, or values or codes of a format. */
 export type RandomContent = WeightFormat | 'scales';
 
-const contents: Readonly<Record<RandomContent, string>> = {
+const contents: Partial<Record<RandomContent, string>> = {
   f32: 'bitcast<u32>(value(bits))',
   f16: 'halfFromFloat(bitcast<u32>(value(bits))) | (halfFromFloat(bitcast<u32>(value(mix(bits)))) << 16u)',
   bf16: 'brainFromFloat(bitcast<u32>(value(bits))) | (brainFromFloat(bitcast<u32>(value(mix(bits)))) << 16u)',
-  q8: 'bits',
-  q4: 'bits',
   scales: 'halfFromFloat(bitcast<u32>(scale(bits))) | (halfFromFloat(bitcast<u32>(scale(mix(bits)))) << 16u)',
 };
+
+/** Minimum over scale with which the values of a block lie around 0. */
+const centres: Partial<Record<RandomContent, number>> = { q4_1: -7.5, q5_1: -15.5, q4_k: 7.5, q5_k: 15.5 };
+
+/** A word of a block; those that hold their scales themselves have a scale at its place and, where there are two, a minimum. */
+function blockWord(content: RandomContent): string {
+  if (!isBlockFormat(content) || blockLayouts[content].scaled) return 'bits';
+  const { words, halves } = blockLayouts[content];
+  const header = `(u.begin + index) % ${words}u == ${Math.floor(halves[0]! / 4)}u`;
+  const centre = centres[content];
+  const minimum = centre === undefined ? '0u' : `halfFromFloat(bitcast<u32>(${centre.toFixed(1)} * scale(bits)))`;
+  return `select(bits, halfFromFloat(bitcast<u32>(scale(bits))) | (${minimum} << 16u), ${header})`;
+}
 
 /**
  * Fills words `begin ..< begin + words` from a hash of seed and place: values uniform in `centre ± spread`, codes of all kinds, scales
@@ -43,7 +55,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   let index = ${linearWorkgroupWgsl} * ${randomWorkgroup}u + local;
   if (index >= u.count) { return; }
   let bits = mix(index ^ mix(u.seed));
-  words[u.begin + index] = ${contents[c.content]};
+  words[u.begin + index] = ${contents[c.content] ?? blockWord(c.content)};
 }`,
   });
 }

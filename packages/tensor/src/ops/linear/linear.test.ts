@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DTypeError, ShapeError } from '../../errors.ts';
+import { ArgumentError, DTypeError, ShapeError } from '../../errors.ts';
 import { trace } from '../../graph/graph.ts';
 import type { WeightFormat } from '../../graph/weight.ts';
 import { Weight } from '../../graph/weight.ts';
@@ -34,6 +34,35 @@ describe('linear', () => {
       });
     }
   }
+
+  for (const [format, width] of [
+    ['q4_1', 96],
+    ['q5_0', 96],
+    ['q5_1', 32],
+    ['q4_k', 256],
+    ['q5_k', 512],
+    ['q6_k', 768],
+  ] as const) {
+    for (const [rows, outputs] of [
+      [1, 63],
+      [3, 7],
+    ] as const) {
+      it(`${format} [${rows}, ${width}] by [${outputs}, ${width}]`, async () => {
+        const packed = weightOf(format, [outputs, width]);
+        await hold(device, {
+          inputs: { x: { shape: [rows, width] } },
+          body: ({ x }) => ({ y: linear(x, packed.weight) }),
+          ...packedUpload([packed]),
+          tolerance: 2e-6,
+        });
+      });
+    }
+  }
+
+  it('reads nothing but whole blocks in the formats of GGUF', () => {
+    expect(() => new Weight({ name: 'w', shape: [4, 255], format: 'q6_k' })).toThrow(ArgumentError);
+    expect(() => new Weight({ name: 'w', shape: [4, 48], format: 'q5_0' })).toThrow(ArgumentError);
+  });
 
   it('adds a bias and keeps leading dimensions', async () => {
     const packed = [

@@ -51,6 +51,9 @@ describe('tiled matmul', () => {
     ['q8', small, [65, 20, 100]],
     ['q4', small, [40, 33, 63]],
     ['q4', large, [65, 70, 1000]],
+    ['q5_0', small, [65, 33, 96]],
+    ['q4_k', small, [40, 33, 256]],
+    ['q6_k', small, [33, 20, 512]],
   ];
   for (const [format, cut, [rows, outputs, width]] of cases) {
     it(`${format} [${rows}, ${width}] by [${outputs}, ${width}], tiles of ${16 * cut.rows} by ${16 * cut.outputs}`, async () => {

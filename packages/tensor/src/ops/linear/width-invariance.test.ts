@@ -17,6 +17,7 @@ import { lowerLinear } from './lower-linear.ts';
 
 const device = await testDevice();
 const formats: readonly WeightFormat[] = ['f32', 'f16', 'bf16', 'q8', 'q4'];
+const blocked: readonly WeightFormat[] = ['q4_1', 'q5_0', 'q5_1', 'q4_k', 'q5_k', 'q6_k'];
 const widths = [1, 2, 3, 7, 8, 16, 33, 64];
 
 const table = linearChoice(device);
@@ -64,6 +65,9 @@ const families: readonly {
           fused: true,
         },
       ]),
+  { name: 'the table', choice: table, formats: blocked, fused: false },
+  { name: '32 lanes', choice: lanesChoice(32), formats: ['q5_0', 'q4_k', 'q6_k'], fused: false },
+  { name: '32 lanes, norm and gate', choice: lanesChoice(32), formats: ['q6_k'], fused: true },
   { name: '64 lanes', choice: lanesChoice(64), formats: ['bf16'], fused: false },
 ];
 
@@ -135,7 +139,7 @@ describe('rows of the decode path', () => {
   for (const { name, choice, formats: tried, fused } of families) {
     for (const format of tried) {
       it(`${name}, ${format}: the bits of a row do not depend on how many rows there are`, async () => {
-        const [outputs, width] = [21, 360];
+        const [outputs, width] = [21, blocked.includes(format) ? 512 : 360];
         const all = normals(64 * width);
         const setting = { format, choice, shape: [outputs, width] as const, fused };
         const watched = [0, 1, 2, 6, 7, 15, 32, 63];
@@ -166,10 +170,10 @@ describe('rows of the decode path', () => {
     }
   });
 
-  for (const format of formats) {
+  for (const format of [...formats, 'q5_0', 'q6_k'] as const) {
     it(`${format}: a table in several parts gives the bits of the table in one`, async () => {
-      const shape = [37, 100] as const;
-      const x = normals(5 * 100);
+      const shape = [37, { q5_0: 96, q6_k: 256 }[format as string] ?? 100] as const;
+      const x = normals(5 * shape[1]);
       for (const choice of [table, ...(format === 'q8' ? [lanesChoice(8)] : [])]) {
         const whole = await product(x, { format, choice, shape });
         const split = await product(x, { format, choice, shape, bindingBytes: 2048 });
