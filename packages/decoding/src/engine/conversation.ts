@@ -78,6 +78,11 @@ export class Conversation {
     if (this.#speculation.drafter) await this.#speculation.prepare(this.#automaticWidths);
   }
 
+  /** Widths that `width: 'auto'` may choose from at this moment, width 1 included. */
+  get readyWidths(): readonly number[] {
+    return [...this.#speculation.knownCosts(this.#automaticWidths).keys()];
+  }
+
   /** The program of this conversation's rounds at a width, for profiles and tools that look inside. */
   program(width: number): Promise<Program> {
     return this.#speculation.round(width);

@@ -77,6 +77,11 @@ export class Speculation {
    */
   costs(asked: readonly number[]): ReadonlyMap<number, number> {
     void this.prepare(asked).catch(() => undefined);
+    return this.knownCosts(asked);
+  }
+
+  /** The same without preparing anything. */
+  knownCosts(asked: readonly number[]): ReadonlyMap<number, number> {
     const known = [...this.#roundMs].filter(([width]) => asked.includes(width));
     return new Map([[1, this.#roundMs.get(1) ?? 1], ...known]);
   }
