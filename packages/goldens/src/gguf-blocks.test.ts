@@ -48,7 +48,10 @@ describe.each(Object.keys(formatOfBlocks) as BlockType[])('%s', (type) => {
     const upload = new WeightUpload(store);
     await upload.write(table, type, 0, blocks);
     await upload.finish();
-    program.write('tokens', Uint32Array.from({ length: rows }, (_, row) => row));
+    program.write(
+      'tokens',
+      Uint32Array.from({ length: rows }, (_, row) => row),
+    );
     const values = await device.scoped(() => {
       const commands = new Commands(device).run(program);
       const read = commands.read(program, 'y');

@@ -69,7 +69,7 @@ const chainOperation = defineOperation<ChainAttributes>({
  * token behind the accepted ones reads the last row's of `residual`.
  *
  * @param operands.q without it drafts were certain
- * @param options.ensembleWeight w in the test `u <= 1 - w + w p/q`; 1 (exact) by default
+ * `ensembleWeight`: w in the test `u <= 1 - w + w p/q`; 1 (exact) by default
  * @throws {@link ShapeError}, {@link DTypeError} for operands that do not fit, and for trees
  */
 export function judgeChain(

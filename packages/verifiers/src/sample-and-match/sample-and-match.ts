@@ -8,7 +8,7 @@ import { targetTokens } from './targets.ts';
  * for every drafter, tree and width, at any temperature: the output is plain decoding's token for token. A node is accepted with
  * the probability that the target gives to its children together.
  *
- * @param options.by how tokens are drawn: by Gumbel noise (default), which drafters may share, or by one uniform a position
+ * `by`: how tokens are drawn: by Gumbel noise (default), which drafters may share, or by one uniform a position
  */
 export function sampleAndMatch({ by = 'gumbel' }: Pick<TargetTokensOptions, 'by'> = {}): Verifier {
   return {

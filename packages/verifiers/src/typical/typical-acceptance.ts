@@ -110,9 +110,9 @@ export function typicalAcceptance(options: TypicalOptions = {}): Verifier & { re
 /**
  * The longest path of a tree on which every token is more likely than its parent's threshold; of equally long ones the likeliest.
  *
- * @param judged.p `[M, V]` f32
- * @param judged.thresholds `[M]` f32
- * @param judged.next `[M]` u32: the token that follows each row, should the path end there
+ * `p`: `[M, V]` f32
+ * `thresholds`: `[M]` f32
+ * `next`: `[M]` u32: the token that follows each row, should the path end there
  */
 export function judgeTypical(
   tree: Pick<TokenTree, 'tokens' | 'parents' | 'count' | 'chain'>,
