@@ -5,3 +5,6 @@ export type { Golden } from './golden-file.ts';
 export { goldenFile, GoldenFileError, readGolden } from './golden-file.ts';
 export type { ExactComparison, ExactOptions, ExactResult } from './exact.ts';
 export { checkExact, exactLine } from './exact.ts';
+export type { CaseResult, CaseRunner, SpeculativeOptions, SpeculativeResult } from './speculative/check-speculative.ts';
+export { caseLine, caseRunners, caseTotal, checkSpeculative } from './speculative/check-speculative.ts';
+export type { CaseFacts, CaseTensor, SpeculativeCase } from './speculative/speculative-case.ts';

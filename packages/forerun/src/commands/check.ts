@@ -2,6 +2,7 @@ import { requestDevice } from '@forerun/tensor';
 import { Command } from 'commander';
 import { checkFolder, checkLine } from '../check/check-folder.ts';
 import { checkExact, exactLine } from '../check/exact.ts';
+import { caseLine, caseTotal, checkSpeculative } from '../check/speculative/check-speculative.ts';
 import { shippedDraftOf, sourceByName } from './shipped.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { jsonLine, line } from '../terminal/write.ts';
@@ -11,6 +12,7 @@ import { adapterText } from './statistics-text.ts';
 
 interface CheckFlags {
   readonly exact?: boolean;
+  readonly speculative?: boolean;
   readonly tokens?: number;
   readonly draft?: string;
   readonly widths?: readonly number[];
@@ -20,8 +22,11 @@ interface CheckFlags {
 /** `forerun check`: whether this device computes right. */
 export function checkCommand(): Command {
   return new Command('check')
-    .description('hold checkpoints to their golden outputs, or with --exact speculative to plain output')
-    .argument('<folder...>', 'folders of checkpoints')
+    .description(
+      'hold checkpoints to their golden outputs, with --exact speculative to plain output, with --speculative methods to published ones',
+    )
+    .argument('<folder...>', 'folders of checkpoints; with --speculative of cases')
+    .option('--speculative', 'run every golden case of speculative decoding in the folders')
     .option('--exact', 'compare speculative with plain output, token for token')
     .option(
       '--tokens <count>',
@@ -41,6 +46,7 @@ async function check(folders: readonly string[], flags: CheckFlags): Promise<voi
   if (!flags.exact && (flags.tokens !== undefined || flags.draft !== undefined || flags.widths !== undefined)) {
     throw new UsageError('--tokens, --widths and --draft belong to --exact.');
   }
+  if (flags.exact && flags.speculative) throw new UsageError('--exact and --speculative are two checks: choose one.');
   using interrupt = new Interrupt();
   const { signal } = interrupt;
   const device = await requestDevice();
@@ -48,6 +54,15 @@ async function check(folders: readonly string[], flags: CheckFlags): Promise<voi
     if (!flags.json) process.stderr.write(`${adapterText(device.adapter)}\n`);
     let ok = true;
     for (const folder of folders) {
+      if (flags.speculative) {
+        const result = await checkSpeculative(folder, device, {
+          signal,
+          ...(flags.json ? {} : { onCase: (one) => void line(caseLine(one)) }),
+        });
+        ok &&= result.ok;
+        await (flags.json ? jsonLine({ ...result, adapter: device.adapter }) : line(caseTotal(result)));
+        continue;
+      }
       const source = sourceByName(folder);
       if (flags.exact) {
         const result = await checkExact(source, device, {

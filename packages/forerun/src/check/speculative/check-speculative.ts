@@ -1,0 +1,96 @@
+import { readdir } from 'node:fs/promises';
+import { folderSource } from '@forerun/checkpoints';
+import { type Device, ForerunError } from '@forerun/tensor';
+import { GoldenFileError } from '../golden-file.ts';
+import { verifierExact } from './enumeration-cases.ts';
+import { medusaBuffers, medusaSelect, typicalSets } from './medusa-cases.ts';
+import { openCase, type SpeculativeCase } from './speculative-case.ts';
+import { eaglePosterior, speculativeSampling, verifierRuns } from './verdict-cases.ts';
+
+/** Holds one case: what differs first, or nothing. */
+export type CaseRunner = (one: SpeculativeCase) => Promise<string | undefined>;
+
+/** Runner of each case, by the name in its case.json. */
+export const caseRunners: Readonly<Record<string, CaseRunner>> = {
+  'eagle-posterior': eaglePosterior,
+  'hf-speculative-sampling': speculativeSampling,
+  'medusa-buffers': medusaBuffers,
+  'medusa-select': medusaSelect,
+  'typical-acceptance': typicalSets,
+  'verifier-exact': verifierExact,
+  'verifier-runs': verifierRuns,
+};
+
+/** How a case compares. */
+export interface CaseResult {
+  readonly name: string;
+  /** What differs, with the figure; absent where all is well. */
+  readonly difference?: string;
+}
+
+/** How a folder of cases compares. */
+export interface SpeculativeResult {
+  readonly cases: readonly CaseResult[];
+  readonly ok: boolean;
+}
+
+/** How cases are checked. */
+export interface SpeculativeOptions {
+  readonly signal?: AbortSignal;
+  /** Told each case when it is done. */
+  readonly onCase?: (result: CaseResult) => void;
+}
+
+/**
+ * Holds the methods of speculation to golden outputs of published implementations: every folder under `folder` that has a case.json.
+ * A case of a method that is not built counts as missed.
+ *
+ * @throws GoldenFileError where there is no case; errors of the device. Cases that miss are no errors.
+ */
+export async function checkSpeculative(
+  folder: string,
+  device: Device,
+  { signal, onCase }: SpeculativeOptions = {},
+): Promise<SpeculativeResult> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
+    throw new GoldenFileError(`${folder}: expected a folder of cases, got something that cannot be listed.`, { cause });
+  });
+  const cases: CaseResult[] = [];
+  for (const { name } of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    const source = folderSource(`${folder}/${name}`);
+    if (!(await source.exists('case.json', { signal }).catch(() => false))) continue;
+    signal?.throwIfAborted();
+    const difference = await differenceIn(() => openCase(source, device, { signal }));
+    const result: CaseResult = difference === undefined ? { name } : { name, difference };
+    cases.push(result);
+    onCase?.(result);
+  }
+  if (cases.length === 0) {
+    throw new GoldenFileError(`${folder}: expected folders with a case.json, got none.`);
+  }
+  return { cases, ok: cases.every(({ difference }) => difference === undefined) };
+}
+
+/** What differs in a case; a case that its method refuses, or that cannot be read, differs too. */
+async function differenceIn(open: () => Promise<SpeculativeCase>): Promise<string | undefined> {
+  try {
+    const one = await open();
+    const runner = caseRunners[one.name];
+    return runner ? await runner(one) : 'not built';
+  } catch (error) {
+    if (error instanceof ForerunError && error.code !== 'device-lost' && error.code !== 'aborted') {
+      return `${error.code}: ${error.message}`;
+    }
+    throw error;
+  }
+}
+
+/** The line that `forerun check --speculative` prints for a case. */
+export function caseLine({ name, difference }: CaseResult): string {
+  return `${name}  ${difference ?? 'ok'}`;
+}
+
+/** Its last line: how many cases hold, of how many. */
+export function caseTotal({ cases }: SpeculativeResult): string {
+  return `${cases.filter(({ difference }) => difference === undefined).length}/${cases.length}`;
+}
