@@ -36,6 +36,8 @@ export interface SpeculativeResult {
 
 /** How cases are checked. */
 export interface SpeculativeOptions {
+  /** Folders to look at; all by default. */
+  readonly only?: readonly string[];
   readonly signal?: AbortSignal;
   /** Told each case when it is done. */
   readonly onCase?: (result: CaseResult) => void;
@@ -50,13 +52,14 @@ export interface SpeculativeOptions {
 export async function checkSpeculative(
   folder: string,
   device: Device,
-  { signal, onCase }: SpeculativeOptions = {},
+  { only, signal, onCase }: SpeculativeOptions = {},
 ): Promise<SpeculativeResult> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
     throw new GoldenFileError(`${folder}: expected a folder of cases, got something that cannot be listed.`, { cause });
   });
   const cases: CaseResult[] = [];
   for (const { name } of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (only && !only.includes(name)) continue;
     const source = folderSource(`${folder}/${name}`);
     if (!(await source.exists('case.json', { signal }).catch(() => false))) continue;
     signal?.throwIfAborted();
