@@ -58,6 +58,13 @@ export class SafetensorsError extends ForerunError {
   }
 }
 
+/** A GGUF file breaks the format, or uses a part of it that is not supported. Nothing of it was used. */
+export class GgufError extends ForerunError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('gguf', message, options);
+  }
+}
+
 /** A PyTorch file holds something else than tensors, or is damaged. Nothing of it was used and no code of it was run. */
 export class TorchFileError extends ForerunError {
   constructor(message: string, options?: ErrorOptions) {

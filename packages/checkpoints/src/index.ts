@@ -6,6 +6,7 @@ export {
   ConfigFileError,
   FileChangedError,
   FileMissingError,
+  GgufError,
   NetworkError,
   PathError,
   ResponseError,
@@ -25,9 +26,14 @@ export type { HttpOptions } from './sources/http-request.ts';
 export type { HubOptions } from './sources/hub.ts';
 export { hubSource } from './sources/hub.ts';
 export { memorySource } from './sources/memory.ts';
-export type { StoredDType } from './safetensors/dtype.ts';
+export { singleFileSource } from './sources/single-file.ts';
+export type { StoredDType } from './checkpoint/stored-dtype.ts';
 export type { SafetensorsEntry, SafetensorsHeader } from './safetensors/header.ts';
 export { parseHeader, readHeader } from './safetensors/header.ts';
+export type { GgufScalar, GgufValue } from './gguf/cursor.ts';
+export type { GgufHeader, GgufTensor } from './gguf/header.ts';
+export { parseGguf, readGguf } from './gguf/header.ts';
+export type { GgufTensorType } from './gguf/types.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';
 export { declaredCheckpoint } from './checkpoint/declared.ts';

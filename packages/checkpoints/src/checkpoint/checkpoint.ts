@@ -1,7 +1,7 @@
 import type { ByteSource, ReadOptions } from '../sources/byte-source.ts';
 import { readJsonObject } from '../sources/text.ts';
-import type { StoredDType } from '../safetensors/dtype.ts';
 import { Weights, type WeightPolicy } from '../weights/weights.ts';
+import type { StoredDType } from './stored-dtype.ts';
 import { streamSlices, type StreamOptions, type TensorSlice } from './stream.ts';
 
 /** Where one tensor of a checkpoint lies. `begin` and `end` are byte positions in `file`, half open. */
@@ -12,6 +12,8 @@ export interface CheckpointTensor {
   readonly file: string;
   readonly begin: number;
   readonly end: number;
+  /** Rows of a head, where the file holds the two halves of every head's rows in turn; they are streamed in order. */
+  readonly headRows?: number;
 }
 
 const maxConfigBytes = 16 << 20;

@@ -1,5 +1,6 @@
 import { ArgumentError } from '@forerun/tensor';
 import { FileMissingError, ShardIndexError } from '../errors.ts';
+import { openGguf } from '../gguf/open-gguf.ts';
 import { readHeader, type SafetensorsHeader } from '../safetensors/header.ts';
 import { checkShards, readShardIndex } from '../safetensors/shard-index.ts';
 import type { ByteSource, ReadOptions } from '../sources/byte-source.ts';
@@ -10,13 +11,14 @@ import { Checkpoint, type CheckpointTensor } from './checkpoint.ts';
 /** How a checkpoint is opened. */
 export interface OpenOptions {
   /**
-   * Device format of matrices: `as-is` keeps what is stored (F32, F16, BF16), the others convert on the way in. Vectors (norms,
-   * biases) are always f32. Default `as-is`.
+   * Device format of matrices: `as-is` keeps what is stored (F32, F16, BF16, blocks of a GGUF file), the others convert on
+   * the way in. Vectors (norms, biases) are always f32. Default `as-is`.
    */
   readonly weights?: WeightPolicy;
   /**
-   * The safetensors or PyTorch file (`.pt`, `.pth`, `.bin`: its tensors are read, no code of it is run), or the index of a sharded
-   * checkpoint. Default: the first of `model.safetensors`, `model.safetensors.index.json` and `pytorch_model.bin` that is there.
+   * The safetensors, GGUF or PyTorch file (`.pt`, `.pth`, `.bin`: its tensors are read, no code of it is run), or the index of a
+   * sharded checkpoint. Default: the first of `model.safetensors`, `model.safetensors.index.json` and `pytorch_model.bin` that is there,
+   * else the only `.gguf` file, where the source can list its files.
    */
   readonly file?: string;
   readonly signal?: AbortSignal | undefined;
@@ -26,10 +28,10 @@ export interface OpenOptions {
 const headersAtOnce = 6;
 
 /**
- * Opens a checkpoint, single or sharded, reading its headers only.
+ * Opens a checkpoint, single or sharded, reading its headers only. A GGUF file is its own configuration and tokenizer too.
  *
- * @throws FileMissingError when there is no file of tensors; SafetensorsError, TorchFileError or ShardIndexError when one is damaged or
- *   hostile; AbortedError; the source's errors.
+ * @throws FileMissingError when there is no file of tensors; SafetensorsError, GgufError, TorchFileError or ShardIndexError when one is
+ *   damaged or hostile; AbortedError; the source's errors.
  */
 export async function openCheckpoint(source: ByteSource, options: OpenOptions = {}): Promise<Checkpoint> {
   const { weights: policy = 'as-is', signal } = options;
@@ -39,6 +41,7 @@ export async function openCheckpoint(source: ByteSource, options: OpenOptions = 
     );
   }
   const file = options.file ?? (await findFile(source, signal));
+  if (isGguf(file)) return openGguf(source, file, { policy, signal });
   const headers = file.endsWith('.json')
     ? await readShards(source, file, signal)
     : new Map([[file, await headerOf(source, file, { signal })]]);
@@ -76,12 +79,23 @@ async function versionsOf(
   return versions;
 }
 
+function isGguf(path: string): boolean {
+  return path.toLowerCase().endsWith('.gguf');
+}
+
 async function findFile(source: ByteSource, signal: AbortSignal | undefined): Promise<string> {
   for (const path of ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin']) {
     if (await source.exists(path, { signal })) return path;
   }
+  const found = ((await source.list?.({ signal })) ?? []).filter(isGguf);
+  if (found.length === 1) return found[0]!;
+  if (found.length > 1) {
+    throw new FileMissingError(
+      `${source.describe()} has several GGUF files: ${found.slice(0, 8).join(', ')}. Name the one that is meant.`,
+    );
+  }
   throw new FileMissingError(
-    `${source.describe()} has neither model.safetensors nor model.safetensors.index.json nor pytorch_model.bin. Give the right folder, or name the file; weights in other formats have to be converted to safetensors first.`,
+    `${source.describe()} has neither model.safetensors nor model.safetensors.index.json nor pytorch_model.bin, nor a GGUF file. Give the right folder, or name the file; weights in other formats have to be converted to safetensors first.`,
   );
 }
 

@@ -1,9 +1,10 @@
 import { ArgumentError } from '@forerun/tensor';
 import { FileChangedError, WeightNameError, throwIfAborted } from '../errors.ts';
-import { dtypeBits, type StoredDType } from '../safetensors/dtype.ts';
 import type { ByteReader } from '../sources/byte-source.ts';
 import { nearestNames } from '../weights/nearest.ts';
 import type { Checkpoint, CheckpointTensor } from './checkpoint.ts';
+import { storedBits, type StoredDType } from './stored-dtype.ts';
+import { turnRowsBack } from './turned-rows.ts';
 
 /** A piece of one tensor. */
 export interface TensorSlice {
@@ -76,6 +77,8 @@ export async function* streamSlices(
     const piece = pieces[index]!;
     const target = buffers[index % 2]!.subarray(0, piece.bytes);
     await reads.read(piece, endOfRun(pieces, index), target);
+    const { headRows, shape } = piece.tensor;
+    if (headRows) turnRowsBack(target, headRows, (rowElements(shape) * storedBits(piece.tensor.dtype)) / 8);
     return target;
   };
 
@@ -158,6 +161,11 @@ function inFileOrder(checkpoint: Checkpoint, names: Iterable<string>): Checkpoin
   return tensors.sort((a, b) => order.get(a.file)! - order.get(b.file)! || a.begin - b.begin);
 }
 
+/** Elements behind one index of the first dimension. */
+function rowElements(shape: readonly number[]): number {
+  return shape.slice(1).reduce((product, size) => product * size, 1);
+}
+
 function piecesOf(
   tensors: readonly CheckpointTensor[],
   sliceBytes: number,
@@ -165,8 +173,8 @@ function piecesOf(
 ): Piece[] {
   const pieces: Piece[] = [];
   for (const tensor of tensors) {
-    const bits = dtypeBits[tensor.dtype];
-    const step = granule(tensor);
+    const bits = storedBits(tensor.dtype);
+    const step = tensor.headRows ? tensor.headRows * rowElements(tensor.shape) : granule(tensor);
     const most = Math.floor((sliceBytes * 8) / bits / step) * step;
     const elements = ((tensor.end - tensor.begin) * 8) / bits;
     if (most === 0 && elements > 0) {

@@ -1,13 +1,14 @@
-import { ArgumentError } from '@forerun/tensor';
+import { ArgumentError, dequantizeBlocks, isBlockType } from '@forerun/tensor';
 import type { SourceDType } from '../weights/weights.ts';
 import { float16Value } from './float16.ts';
 
 /**
- * Stored bytes as f32, exactly: F32, F16 (IEEE binary16) and BF16 (the upper half of an f32), little-endian.
+ * Stored bytes as f32, exactly: F32, F16 (IEEE binary16) and BF16 (the upper half of an f32), little-endian, and whole blocks of GGUF files.
  *
  * @throws ArgumentError when the bytes are no whole number of elements.
  */
 export function widen(source: SourceDType, bytes: Uint8Array): Float32Array {
+  if (isBlockType(source)) return dequantizeBlocks(source, bytes);
   const elementBytes = source === 'F32' ? 4 : 2;
   if (bytes.length % elementBytes !== 0) {
     throw new ArgumentError(`Expected whole elements of ${elementBytes} bytes, got ${bytes.length} bytes.`);

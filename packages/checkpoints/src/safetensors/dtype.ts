@@ -28,10 +28,10 @@ export const dtypeBits = {
   U64: 64,
 } as const;
 
-/** How a tensor's elements are stored in a checkpoint. */
-export type StoredDType = keyof typeof dtypeBits;
+/** How a tensor's elements are stored in a safetensors file. */
+export type SafetensorsDType = keyof typeof dtypeBits;
 
 /** Whether `name` is a dtype that the format knows. */
-export function isStoredDType(name: string): name is StoredDType {
+export function isSafetensorsDType(name: string): name is SafetensorsDType {
   return Object.hasOwn(dtypeBits, name);
 }

@@ -1,12 +1,12 @@
 import { SafetensorsError } from '../errors.ts';
 import type { ByteSource, ReadOptions } from '../sources/byte-source.ts';
-import { dtypeBits, isStoredDType, type StoredDType } from './dtype.ts';
+import { dtypeBits, isSafetensorsDType, type SafetensorsDType } from './dtype.ts';
 import { JsonNumber, parseStrictJson, type StrictJson } from './strict-json.ts';
 
 /** One tensor of a safetensors file. `begin` and `end` are byte positions in the file, half open. */
 export interface SafetensorsEntry {
   readonly name: string;
-  readonly dtype: StoredDType;
+  readonly dtype: SafetensorsDType;
   readonly shape: readonly number[];
   readonly begin: number;
   readonly end: number;
@@ -137,7 +137,7 @@ function parseEntry(name: string, value: StrictJson, dataBegin: number, refuse: 
   const tensor = `tensor ${quoted(name)}`;
   if (!(value instanceof Map)) return refuse(`${tensor} must be described by an object`);
   const dtype = value.get('dtype');
-  if (typeof dtype !== 'string' || !isStoredDType(dtype)) {
+  if (typeof dtype !== 'string' || !isSafetensorsDType(dtype)) {
     return refuse(`${tensor} has the dtype ${shown(dtype)}, known are ${Object.keys(dtypeBits).join(', ')}`);
   }
   const shape = counts(value.get('shape'));

@@ -18,15 +18,18 @@ export function filesSource(files: Iterable<File>): ByteSource {
       throw new ArgumentError(`Two of the picked files are named "${path}". Pick one checkpoint's files only.`);
     byPath.set(path, file);
   }
-  return blobSource('picked files', async (path) => {
-    pathSegments(path);
-    return byPath.get(path);
+  return blobSource('picked files', {
+    find: async (path) => {
+      pathSegments(path);
+      return byPath.get(path);
+    },
+    list: async () => [...byPath.keys()].filter((path) => !path.includes('/')),
   });
 }
 
 /** A checkpoint in a folder that the user opened with `showDirectoryPicker`, or in the origin's private file system. */
 export function directorySource(root: FileSystemDirectoryHandle): ByteSource {
-  return blobSource(`folder ${root.name}`, async (path) => {
+  const find = async (path: string): Promise<File | undefined> => {
     const segments = pathSegments(path);
     const name = segments.pop()!;
     try {
@@ -43,10 +46,19 @@ export function directorySource(root: FileSystemDirectoryHandle): ByteSource {
         },
       );
     }
-  });
+  };
+  const list = async (): Promise<string[]> => {
+    const names: string[] = [];
+    for await (const [name, handle] of root.entries()) if (handle.kind === 'file') names.push(name);
+    return names;
+  };
+  return blobSource(`folder ${root.name}`, { find, list });
 }
 
-function blobSource(place: string, find: (path: string) => Promise<File | undefined>): ByteSource {
+function blobSource(
+  place: string,
+  { find, list }: { find: (path: string) => Promise<File | undefined>; list: () => Promise<readonly string[]> },
+): ByteSource {
   const fileOf = async (path: string): Promise<File> => {
     const file = await find(path);
     if (!file) throw new FileMissingError(`${place}/${path} does not exist. Pick the whole folder of the checkpoint.`);
@@ -54,6 +66,7 @@ function blobSource(place: string, find: (path: string) => Promise<File | undefi
   };
   const source: ByteSource = {
     describe: () => place,
+    list,
     exists: async (path) => (await find(path)) !== undefined,
     size: async (path) => (await fileOf(path)).size,
     version: async (path) => String((await fileOf(path)).lastModified),

@@ -26,6 +26,8 @@ export interface ByteReader {
  * A file that is not there is a `FileMissingError`.
  */
 export interface ByteSource {
+  /** Names of the files at the top, where the place can list them. */
+  list?(options?: ReadOptions): Promise<readonly string[]>;
   /** Names the place in messages, and is the key of its files in a cache; holds no secret. */
   describe(): string;
   /** Whether the file is there. Being refused access is an error, not `false`. */

@@ -1,4 +1,4 @@
-import { open, realpath, stat, type FileHandle } from 'node:fs/promises';
+import { open, readdir, realpath, stat, type FileHandle } from 'node:fs/promises';
 import { join, resolve, sep } from 'node:path';
 import { AccessError, FileMissingError, PathError, TruncatedError, throwIfAborted } from '../errors.ts';
 import { checkRange, readRange, readWholeBySize, type ByteReader, type ByteSource } from './byte-source.ts';
@@ -49,6 +49,13 @@ export function folderSource(folder: string, options: FolderOptions = {}): ByteS
 
   const source: ByteSource = {
     describe: () => place,
+    list: async () => {
+      const entries = await readdir(place, { withFileTypes: true }).catch((cause: unknown) => {
+        if (missingCodes.has((cause as NodeJS.ErrnoException).code ?? '')) return [];
+        throw accessError(place, cause);
+      });
+      return entries.filter((entry) => entry.isFile() || entry.isSymbolicLink()).map(({ name }) => name);
+    },
     exists: async (path) => (await find(path)) !== undefined,
     size: async (path) => (await found(path)).sizeBytes,
     version: async (path) => String((await found(path)).modifiedMs),

@@ -17,6 +17,7 @@ export function memorySource(files: ReadonlyMap<string, Uint8Array>): ByteSource
   };
   const source: ByteSource = {
     describe: () => 'memory',
+    list: async () => [...files.keys()].filter((path) => !path.includes('/')),
     exists: async (path) => {
       pathSegments(path);
       return files.has(path);

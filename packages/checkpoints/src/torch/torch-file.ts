@@ -1,11 +1,11 @@
 import { TorchFileError } from '../errors.ts';
-import { dtypeBits, type StoredDType } from '../safetensors/dtype.ts';
+import { dtypeBits, type SafetensorsDType } from '../safetensors/dtype.ts';
 import type { SafetensorsEntry, SafetensorsHeader } from '../safetensors/header.ts';
 import type { ByteSource, ReadOptions } from '../sources/byte-source.ts';
 import { type Pickled, type PickledList, PickledName, readPickle } from './pickle.ts';
 import { conversionAdvice, type ZipEntry, ZipDirectory } from './zip-directory.ts';
 
-const storageDTypes: Readonly<Record<string, StoredDType>> = {
+const storageDTypes: Readonly<Record<string, SafetensorsDType>> = {
   'torch.FloatStorage': 'F32',
   'torch.DoubleStorage': 'F64',
   'torch.HalfStorage': 'F16',
@@ -28,9 +28,9 @@ const maxElements = 2 ** 40;
 
 /** Bytes of one storage, as the pickle names it. */
 class Storage {
-  readonly dtype: StoredDType;
+  readonly dtype: SafetensorsDType;
   readonly key: string;
-  constructor(dtype: StoredDType, key: string) {
+  constructor(dtype: SafetensorsDType, key: string) {
     this.dtype = dtype;
     this.key = key;
   }

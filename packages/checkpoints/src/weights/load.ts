@@ -1,6 +1,15 @@
-import { DTypeError, ShapeError, type Weight } from '@forerun/tensor';
+import {
+  blockLayouts,
+  type BlockType,
+  DTypeError,
+  formatOfBlocks,
+  isBlockType,
+  ShapeError,
+  type Weight,
+} from '@forerun/tensor';
 import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
 import type { StreamOptions } from '../checkpoint/stream.ts';
+import { widen } from '../quantization/widen.ts';
 import { isSourceDType, type SourceDType } from './weights.ts';
 
 /** Where weights go: the device, which converts or quantises what it is given. */
@@ -45,16 +54,39 @@ export async function loadWeights(
   }
   const slices = checkpoint.stream(byName.keys(), { ...options, granule: sliceGranule });
   for await (const { name, dtype, elementOffset, bytes } of slices) {
-    for (const weight of byName.get(name)!) await sink.write(weight, dtype as SourceDType, elementOffset, bytes);
+    for (const weight of byName.get(name)!) {
+      if (isBlockType(dtype) && formatOfBlocks[dtype] !== weight.format) {
+        await writeWidened(sink, weight, { type: dtype, elementOffset, bytes });
+      } else await sink.write(weight, dtype as SourceDType, elementOffset, bytes);
+    }
   }
   await sink.finish();
 }
 
+/** Values that blocks are dequantised to at a time. */
+const widenedValues = 1 << 20;
+
+/** Writes blocks as F32, for a weight of another format. */
+async function writeWidened(
+  sink: WeightSink,
+  weight: Weight,
+  { type, elementOffset, bytes }: { type: BlockType; elementOffset: number; bytes: Uint8Array },
+): Promise<void> {
+  const block = blockLayouts[formatOfBlocks[type]];
+  const step = (widenedValues / block.values) * block.bytes;
+  for (let begin = 0; begin < bytes.length; begin += step) {
+    const values = widen(type, bytes.subarray(begin, begin + step));
+    const offset = elementOffset + (begin / block.bytes) * block.values;
+    await sink.write(weight, 'F32', offset, new Uint8Array(values.buffer));
+  }
+}
+
 /**
- * Elements at whose multiples a tensor may be cut: 64, where blocks of 32 run on over row ends; else whole rows, an even number of
+ * Elements at whose multiples a tensor may be cut: whole blocks of a GGUF file; else 64, where blocks of 32 run on over row ends; else whole rows, an even number of
  * elements so that two-byte types end on whole words.
  */
-function sliceGranule({ shape }: CheckpointTensor): number {
+function sliceGranule({ dtype, shape }: CheckpointTensor): number {
+  if (isBlockType(dtype)) return Math.max(64, blockLayouts[formatOfBlocks[dtype]].values);
   const width = shape.at(-1) ?? 1;
   if (shape.length < 2 || width % 32 === 0) return 64;
   return width % 2 === 0 ? width : width * 2;

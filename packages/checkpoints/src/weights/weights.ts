@@ -1,19 +1,32 @@
-import { ArgumentError, DTypeError, ShapeError, Weight, type WeightFormat } from '@forerun/tensor';
+import {
+  ArgumentError,
+  type BlockType,
+  DTypeError,
+  formatOfBlocks,
+  ShapeError,
+  Weight,
+  type WeightFormat,
+} from '@forerun/tensor';
 import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
+import type { StoredDType } from '../checkpoint/stored-dtype.ts';
 import { WeightNameError } from '../errors.ts';
-import type { StoredDType } from '../safetensors/dtype.ts';
 import { nearestNames } from './nearest.ts';
 
 /** Device format of matrices; `as-is` keeps the stored one. */
 export type WeightPolicy = WeightFormat | 'as-is';
 
-/** Every {@link WeightPolicy}. */
+/** Every {@link WeightPolicy} that a checkpoint can be converted to. */
 export const weightPolicies: readonly WeightPolicy[] = ['f32', 'f16', 'bf16', 'q8', 'q4', 'as-is'];
 
 /** Stored dtypes that weights are converted from. */
-export type SourceDType = 'F32' | 'F16' | 'BF16';
+export type SourceDType = 'F32' | 'F16' | 'BF16' | BlockType;
 
-const storedFormat: Partial<Record<StoredDType, WeightFormat>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
+const storedFormat: Partial<Record<StoredDType, WeightFormat>> = {
+  F32: 'f32',
+  F16: 'f16',
+  BF16: 'bf16',
+  ...formatOfBlocks,
+};
 
 /** Whether weights can be converted from `dtype`. */
 export function isSourceDType(dtype: StoredDType): dtype is SourceDType {
@@ -69,7 +82,7 @@ export class Weights {
    *
    * @param shape - What the model expects, such as `[N, K]` for a matrix of N outputs and K inputs.
    * @param options.format - Device format of this weight alone, instead of the policy's.
-   * @throws ShapeError when the checkpoint has another shape; DTypeError when its dtype is not F32, F16 or BF16.
+   * @throws ShapeError when the checkpoint has another shape; DTypeError when its dtype is not F32, F16, BF16 or a block type of GGUF.
    */
   tensor(name: string, shape: readonly number[], options: { format?: WeightFormat } = {}): Weight {
     const whole = joined(this.path, name);
