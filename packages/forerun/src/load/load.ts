@@ -7,7 +7,7 @@ import { Engine } from '@forerun/decoding';
 import { draftModel } from '@forerun/drafters';
 import type { LoadedModel as CheckpointModel } from '@forerun/models';
 import { loadModel } from '@forerun/models';
-import type { DeviceOptions, Weight } from '@forerun/tensor';
+import type { Arithmetic, DeviceOptions, Weight } from '@forerun/tensor';
 import { AbortedError, Device, requestDevice, WeightStore, WeightUpload } from '@forerun/tensor';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
 import { LoadedModel } from '../model/loaded-model.ts';
@@ -29,6 +29,11 @@ export interface LoadOptions extends SourceOptions {
   readonly capacityTokens?: number | undefined;
   /** Element type of cached keys and values; f32 by default. */
   readonly cache?: 'f32' | 'f16' | undefined;
+  /**
+   * Precision of products in the matrices of decoding, of the draft model's too; f32 by default. `'f16'` is faster where hardware packs
+   * halves and changes logits by about 5e-4; it applies to weights in f16, q8 and q4, and needs the device feature `shader-f16`.
+   */
+  readonly arithmetic?: Arithmetic | undefined;
   /** A smaller model of the same vocabulary that drafts. */
   readonly draft?: ModelSource | undefined;
   /** Refuse to load when weights, one conversation and scratch need more device bytes than this. */
@@ -47,8 +52,8 @@ const defaultCapacityTokens = 4096;
  * limits and `memoryLimitBytes`.
  *
  * @throws the typed errors of each step: {@link ArgumentError}, FileMissingError, NetworkError, AccessError, SafetensorsError,
- *   UnsupportedModelError, ModelConfigError, TokenizerError, {@link AdapterError}, {@link DeviceLimitError},
- *   {@link MismatchedPartsError} when the draft has another vocabulary, {@link AbortedError}.
+ *   GgufError, UnsupportedModelError, ModelConfigError, TokenizerError, {@link AdapterError}, {@link DeviceLimitError},
+ *   MissingFeatureError when f16 arithmetic is asked for on a device without it, {@link MismatchedPartsError} when the draft has another vocabulary, {@link AbortedError}.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<LoadedModel> {
   const { signal } = options;
@@ -67,7 +72,7 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
   const given = options.device instanceof Device ? options.device : undefined;
   const device = given ?? (await requestDevice(options.device as DeviceOptions | undefined));
   const store = new WeightStore(device);
-  const { cache } = options;
+  const { cache, arithmetic } = options;
   const drafter = draft && draftModel({ decoder: draft.model.decoder, ...(cache ? { cache } : {}) });
   let engine: Engine | undefined;
   try {
@@ -78,6 +83,7 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
       noise: philoxNoise,
       capacityTokens: options.capacityTokens ?? defaultCapacity(target, draft),
       ...(cache ? { cache } : {}),
+      ...(arithmetic ? { arithmetic } : {}),
       ...(options.memoryLimitBytes === undefined ? {} : { memoryLimitBytes: options.memoryLimitBytes }),
       weights: {
         store,

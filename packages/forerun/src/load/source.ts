@@ -8,6 +8,7 @@ import {
   folderSource,
   httpSource,
   hubSource,
+  singleFileSource,
 } from '@forerun/checkpoints';
 import { ArgumentError } from '@forerun/tensor';
 
@@ -17,8 +18,8 @@ export interface ShippedCheckpoint {
 }
 
 /**
- * Where a checkpoint is: the path of a folder (Node), an http(s) or file URL of a folder, the name of a Hub repository
- * (`owner/name`), files or a directory that a user picked in a browser, a checkpoint that a package ships, or a source
+ * Where a checkpoint is: the path of a folder or a GGUF file (Node), an http(s) or file URL of one, the name of a Hub repository
+ * (`owner/name`) or of a GGUF file in one (`owner/name/file.gguf`), files or a directory that a user picked in a browser, a checkpoint that a package ships, or a source
  * of one's own.
  */
 export type ModelSource = string | URL | ShippedCheckpoint | Iterable<File> | FileSystemDirectoryHandle | ByteSource;
@@ -34,6 +35,8 @@ export interface SourceOptions {
 }
 
 const repositoryName = /^[\w.-]+\/[\w.-]+$/;
+const repositoryFile = /^([\w.-]+\/[\w.-]+)\/(.+\.gguf)$/i;
+const ggufPath = /^(.*[\\/])?([^\\/]+\.gguf)$/i;
 
 /**
  * Finds what holds the files of a checkpoint. A name such as `owner/name` is a folder if there is one of that path, else
@@ -60,15 +63,37 @@ async function sourceOfText(text: string, options: SourceOptions): Promise<ByteS
     throw new ArgumentError('The model has no name: give a folder, a URL or a Hub repository such as "owner/name".');
   }
   if (/^(?:https?|file):/i.test(text)) return sourceOfUrl(new URL(text), options);
+  const file = await sourceOfFile(text, options);
+  if (file) return file;
   const folder = localFolder(text);
   if (!repositoryName.test(text) || /^\.{1,2}\//.test(text)) return folder ?? folderSource(text);
   if (folder && (await folder.exists('config.json'))) return folder;
-  const { revision, token } = options;
-  const hub = hubSource(text, { ...(revision ? { revision } : {}), ...(token ? { token } : {}) });
-  return kept(hub, options);
+  return hub(text, options);
 }
 
-function sourceOfUrl(url: URL, options: SourceOptions): ByteSource | Promise<ByteSource> {
+/** A GGUF file that is named by its path, or in a Hub repository; undefined for a text that names no such file. */
+async function sourceOfFile(text: string, options: SourceOptions): Promise<ByteSource | undefined> {
+  const [, folder = '', name] = ggufPath.exec(text) ?? [];
+  if (name === undefined) return undefined;
+  const beside = localFolder(folder === '' ? '.' : folder);
+  const [, repository, path] = repositoryFile.exec(text) ?? [];
+  const elsewhere = repository === undefined || path === undefined || /^\.{1,2}\//.test(text);
+  if (beside && (elsewhere || (await beside.exists(name)))) return singleFileSource(beside, name);
+  if (elsewhere) return singleFileSource(folderSource(folder), name);
+  return singleFileSource(await hub(repository, options), path);
+}
+
+function hub(repository: string, options: SourceOptions): Promise<ByteSource> {
+  const { revision, token } = options;
+  const source = hubSource(repository, { ...(revision ? { revision } : {}), ...(token ? { token } : {}) });
+  return kept(source, options);
+}
+
+async function sourceOfUrl(url: URL, options: SourceOptions): Promise<ByteSource> {
+  const [, name] = /\/([^/]+\.gguf)$/i.exec(url.pathname) ?? [];
+  if (name !== undefined) {
+    return singleFileSource(await sourceOfUrl(new URL('.', url), options), decodeURIComponent(name));
+  }
   if (url.protocol !== 'file:') return kept(httpSource(url), options);
   return folderSource(decodeURIComponent(url.pathname).replace(/^\/([A-Za-z]:)/, '$1'));
 }
