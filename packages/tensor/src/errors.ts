@@ -41,6 +41,13 @@ export class AdapterError extends ForerunError {
   }
 }
 
+/** The device lacks an optional feature that was asked for. */
+export class MissingFeatureError extends ForerunError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('missing-feature', message, options);
+  }
+}
+
 /** What was asked for does not fit the device's limits; nothing was allocated. The message names the numbers. */
 export class DeviceLimitError extends ForerunError {
   constructor(message: string, options?: ErrorOptions) {

@@ -7,6 +7,7 @@ export {
   DTypeError,
   ForerunError,
   GpuValidationError,
+  MissingFeatureError,
   OutOfMemoryError,
   ShapeError,
 } from './errors.ts';
@@ -30,7 +31,7 @@ export type { Access, AnyKernel, Binding, Guard, Kernel, KernelFeature, UniformT
 export { defineKernel, read, readWrite, uniform, write } from './kernel/define-kernel.ts';
 export type { Grid } from './kernel/grid.ts';
 export { grid, linearWorkgroupWgsl } from './kernel/grid.ts';
-export type { BufferView, DispatchRequest, Lowering, WeightPart } from './compile/lowering.ts';
+export type { Arithmetic, BufferView, DispatchRequest, Lowering, WeightPart } from './compile/lowering.ts';
 export type { CompileOptions } from './compile/compile.ts';
 export { compile } from './compile/compile.ts';
 export type { RunOptions, StateStretch } from './run/commands.ts';
@@ -85,6 +86,6 @@ export { maxTopK, topK } from './ops/top-k/top-k.ts';
 export type { Bandwidth, BandwidthOptions } from './run/bandwidth.ts';
 export { measureBandwidth, MeasurementError } from './run/bandwidth.ts';
 export type { DispatchTime, Profile, ProfileOptions } from './run/profiler.ts';
-export { canProfile, MissingFeatureError, profile } from './run/profiler.ts';
+export { canProfile, profile } from './run/profiler.ts';
 export type { ExplainedDispatch, ExplainedFusion, ExplainOptions, Explanation } from './run/explain.ts';
 export { explain, explanationText } from './run/explain.ts';

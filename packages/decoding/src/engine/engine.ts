@@ -4,7 +4,7 @@
  */
 import type { Decoder, DecoderState, Drafter, Noise, Verifier } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
-import type { Device, Graph, Program, State, Weight, WeightStore } from '@forerun/tensor';
+import type { Arithmetic, Device, Graph, Program, State, Weight, WeightStore } from '@forerun/tensor';
 import { ArgumentError, compile, DeviceLimitError, StateBuffers } from '@forerun/tensor';
 import type { LoopStates } from '../loop/loop-states.ts';
 import { loopStates, maxDepths } from '../loop/loop-states.ts';
@@ -34,6 +34,8 @@ export interface EngineOptions {
   readonly capacityTokens: number;
   /** Element type of cached keys and values; f32 by default. */
   readonly cache?: 'f32' | 'f16';
+  /** Precision of products in the matrices of decoding, as `compile` takes it; f32 by default. f16 needs the feature `shader-f16`. */
+  readonly arithmetic?: Arithmetic;
   /** Sizes of prefill passes, largest first; measured on the device without. */
   readonly chunkTokens?: readonly number[];
   /** Refuse to load if weights, one conversation and scratch need more device bytes than this. */
@@ -54,6 +56,8 @@ export class Engine {
   readonly decoder: Decoder;
   readonly verifier: Verifier;
   readonly capacityTokens: number;
+  /** Precision of products in the matrices of decoding. */
+  readonly arithmetic: Arithmetic;
   readonly loop: LoopStates;
   readonly state: DecoderState;
   readonly noise: Noise;
@@ -79,6 +83,7 @@ export class Engine {
     this.decoder = decoder;
     this.verifier = options.verifier;
     this.capacityTokens = capacityTokens;
+    this.arithmetic = options.arithmetic ?? 'f32';
     this.loop = loopStates(capacityTokens, decoder.vocabSize);
     this.state = decoder.state(capacityTokens + slackRows, {
       rollbackTokens: this.rollbackTokens,
@@ -90,7 +95,8 @@ export class Engine {
   /**
    * Compiles the programs of plain decoding, checks that everything fits, takes the memory and has the weights uploaded.
    * Whatever fails, the memory is given back, that of the weight store too.
-   * @throws {@link DeviceLimitError} before any weight is loaded, with the numbers, when it does not fit.
+   * @throws {@link DeviceLimitError} before any weight is loaded, with the numbers, when it does not fit; MissingFeatureError when
+   *   f16 arithmetic is asked for on a device without `shader-f16`.
    */
   static async create(options: EngineOptions): Promise<Engine> {
     const engine = new Engine(options);
@@ -170,6 +176,7 @@ export class Engine {
       device: this.device,
       name,
       weights: store,
+      arithmetic: this.arithmetic,
       guard: { state: this.loop.loop, word: 0 },
     });
     this.#programs.add(program);

@@ -1,5 +1,5 @@
 import type { Engine } from '@forerun/decoding';
-import type { Device, Weight, WeightStore } from '@forerun/tensor';
+import type { Weight, WeightStore } from '@forerun/tensor';
 import { Commands, compile, embedding, linear, trace } from '@forerun/tensor';
 
 /** How far a kernel's sample was from float64. */
@@ -20,18 +20,18 @@ export interface OutputCheck {
 }
 
 const sampledRows = 32;
-/** Allowed error of f32 sums over rounded weights. */
-const tolerance = 1e-5;
+/** Allowed error of f32 sums over rounded weights, and of products and short sums in f16. */
+const tolerances = { f32: 1e-5, f16: 2e-3 } as const;
 
 /** Products of one random row with `sampledRows` rows of a matrix on the device, against float64. */
-async function checkMatrix(device: Device, store: WeightStore, weight: Weight): Promise<KernelCheck> {
+async function checkMatrix({ device, arithmetic }: Engine, store: WeightStore, weight: Weight): Promise<KernelCheck> {
   const [N, K] = [weight.rows, weight.width];
   const rows = Uint32Array.from({ length: sampledRows }, (_, i) => Math.floor((i * (N - 1)) / (sampledRows - 1)));
   const graph = trace((traced) => {
     traced.output('product', linear(traced.input('x', [1, K]), weight));
     traced.output('values', embedding(weight, traced.constant(rows)));
   });
-  const program = await compile(graph, { device, name: `check of ${weight.name}`, weights: store });
+  const program = await compile(graph, { device, name: `check of ${weight.name}`, weights: store, arithmetic });
   const x = Float32Array.from({ length: K }, (_, i) => Math.sin(i * 12.9898 + 1) * 1.5);
   try {
     program.write('x', x);
@@ -64,8 +64,9 @@ export async function checkOutputs(
     if (weight.shape.length === 2) byShape.set(`${weight.format} ${weight.shape.join('x')}`, weight);
   }
   const kernels: KernelCheck[] = [];
-  for (const weight of byShape.values()) kernels.push(await checkMatrix(engine.device, store, weight));
+  for (const weight of byShape.values()) kernels.push(await checkMatrix(engine, store, weight));
   const exactWidths = [...(await engine.exactWidths(widths))];
+  const tolerance = tolerances[engine.arithmetic];
   const ok = kernels.every(({ relativeError }) => relativeError < tolerance) && exactWidths.length === widths.length;
   return { ok, kernels, exactWidths, askedWidths: widths };
 }

@@ -3,7 +3,7 @@ import { declaredCheckpoint } from '@forerun/checkpoints';
 import { Engine } from '@forerun/decoding';
 import type { DecoderConfig } from '@forerun/models';
 import { loadModel } from '@forerun/models';
-import type { Device } from '@forerun/tensor';
+import type { Arithmetic, Device } from '@forerun/tensor';
 import { fillRandom, WeightStore } from '@forerun/tensor';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
 
@@ -23,6 +23,7 @@ export interface RandomEngineOptions {
   readonly capacityTokens: number;
   readonly seed: number;
   readonly cache?: 'f32' | 'f16' | undefined;
+  readonly arithmetic?: Arithmetic | undefined;
 }
 
 /** A model of any supported configuration with random weights: nothing is read, and host memory stays flat. */
@@ -30,7 +31,7 @@ export async function randomEngine(
   json: Readonly<Record<string, unknown>>,
   options: RandomEngineOptions,
 ): Promise<RandomEngine> {
-  const { device, weights, capacityTokens, seed, cache } = options;
+  const { device, weights, capacityTokens, seed, cache, arithmetic } = options;
   const start = performance.now();
   const model = await loadModel(declaredCheckpoint(json, { weights }));
   const store = new WeightStore(device);
@@ -42,6 +43,7 @@ export async function randomEngine(
       noise: philoxNoise,
       capacityTokens: Math.min(capacityTokens, model.decoder.maxPositions),
       ...(cache ? { cache } : {}),
+      ...(arithmetic ? { arithmetic } : {}),
       weights: { store, fill: () => fillRandom(store, { seed }) },
     });
     await device.idle();

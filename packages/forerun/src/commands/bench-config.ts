@@ -13,6 +13,7 @@ export interface ConfigBenchFlags {
   readonly random?: boolean;
   readonly weights?: WeightPolicy | undefined;
   readonly cache?: 'f32' | 'f16' | undefined;
+  readonly arithmetic?: 'f32' | 'f16' | undefined;
   readonly context?: number;
   readonly widths?: readonly number[];
   readonly randomSeed?: number;
@@ -56,6 +57,7 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
     capacityTokens: longest,
     seed: flags.randomSeed ?? 1,
     cache: flags.cache,
+    arithmetic: flags.arithmetic,
   });
   const widths = flags.widths ?? [1, 2, 4, 8, 16];
   const report = await reportEngine(engine, {
@@ -72,6 +74,7 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
     config: flags.config,
     weights,
     cache: flags.cache ?? 'f32',
+    arithmetic: engine.arithmetic,
     ready_ms: readyMs,
     chunk_tokens: engine.chunkTokens,
   };

@@ -9,7 +9,7 @@ import { benchConfig, type ConfigBenchFlags } from './bench-config.ts';
 import { countOf, loadByFlags, type ModelFlags, withModelOptions } from './model-options.ts';
 import { adapterText } from './statistics-text.ts';
 
-interface BenchFlags extends ModelFlags, Omit<ConfigBenchFlags, 'weights' | 'cache'> {
+interface BenchFlags extends ModelFlags, Omit<ConfigBenchFlags, 'weights' | 'cache' | 'arithmetic'> {
   readonly prompt: string;
   readonly tokens: number;
   readonly runs: number;

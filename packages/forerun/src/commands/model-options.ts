@@ -14,6 +14,7 @@ export interface ModelFlags {
   readonly drafter?: DrafterChoice;
   readonly weights?: LoadOptions['weights'];
   readonly cache?: 'f32' | 'f16';
+  readonly arithmetic?: 'f32' | 'f16';
   readonly capacity?: number;
   readonly memoryLimit?: number;
   readonly revision?: string;
@@ -71,6 +72,12 @@ export function withModelOptions(command: Command): Command {
         .default('as-is'),
     )
     .addOption(new Option('--cache <dtype>', 'element type of cached keys and values').choices(['f32', 'f16']))
+    .addOption(
+      new Option('--arithmetic <dtype>', 'precision of products in decoding; f16 needs shader-f16').choices([
+        'f32',
+        'f16',
+      ]),
+    )
     .option('--capacity <tokens>', 'most tokens of a conversation, prompt included', countOf)
     .option('--memory-limit <bytes>', 'refuse to load what needs more device memory', countOf)
     .option('--revision <name>', 'branch, tag or commit of a Hub repository')
@@ -111,6 +118,7 @@ async function loadWithBar(flags: ModelFlags, signal: AbortSignal): Promise<Load
     draft,
     weights: flags.weights,
     cache: flags.cache,
+    arithmetic: flags.arithmetic,
     capacityTokens: flags.capacity,
     memoryLimitBytes: flags.memoryLimit,
     revision: flags.revision,

@@ -9,7 +9,7 @@ import { Weight } from '../graph/weight.ts';
 import type { AnyKernel } from '../kernel/define-kernel.ts';
 import type { Grid } from '../kernel/grid.ts';
 import type { WeightStore } from '../run/weight-store.ts';
-import type { BufferView, Lowering } from './lowering.ts';
+import type { Arithmetic, BufferView, Lowering } from './lowering.ts';
 
 /** A dispatch with its kernel chosen and its buffers named, not yet allocated. */
 export interface PlannedDispatch {
@@ -38,9 +38,9 @@ export interface Lowered {
 export function lower(
   graph: Graph,
   nodes: readonly GraphNode[],
-  options: { device: Device; weights: WeightStore },
+  options: { device: Device; weights: WeightStore; arithmetic: Arithmetic },
 ): Lowered {
-  const { device, weights } = options;
+  const { device, weights, arithmetic } = options;
   const views = new Map<Tensor, BufferView>();
   const dispatches: PlannedDispatch[] = [];
   const states = new Set<State>();
@@ -69,6 +69,7 @@ export function lower(
     for (const operand of node.operands) if (operand instanceof State) states.add(operand);
     const lowering: Lowering = {
       device,
+      arithmetic,
       tensor: (operand) => view(expect(operand, Tensor)),
       state: (operand) => ({ source: { kind: 'state', state: expect(operand, State) } }),
       weight: (operand) => weights.parts(expect(operand, Weight)),

@@ -56,9 +56,14 @@ export interface DispatchRequest<Constants, Bindings extends string, Uniforms ex
   readonly flops?: number | ((bound: number) => number);
 }
 
+/** Precision of products and of the sums of a few: f32, or f16 where an operation has a kernel for it. */
+export type Arithmetic = 'f32' | 'f16';
+
 /** What an operation sees while it chooses its kernels. */
 export interface Lowering {
   readonly device: Device;
+  /** What was asked for; the device has `shader-f16` when it is f16. */
+  readonly arithmetic: Arithmetic;
   /** The buffer of an activation. */
   tensor(tensor: Operand): BufferView;
   /** The buffer of a state. */

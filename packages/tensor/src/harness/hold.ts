@@ -3,6 +3,7 @@
  * and the two must agree. Free of any test framework, so that packages outside use it for their own operations.
  */
 import { compile } from '../compile/compile.ts';
+import type { Arithmetic } from '../compile/lowering.ts';
 import type { Device } from '../device/device.ts';
 import { ForerunError } from '../errors.ts';
 import type { DType } from '../graph/dtype.ts';
@@ -48,6 +49,7 @@ export interface Held<Names extends string> {
   readonly upload?: (store: WeightStore) => Promise<void>;
   readonly bound?: number;
   readonly fusion?: boolean;
+  readonly arithmetic?: Arithmetic;
   readonly seed?: number;
 }
 
@@ -126,7 +128,8 @@ export async function hold<Names extends string>(device: Device, held: Held<Name
   });
 
   const weights = new WeightStore(device);
-  const program = await compile(graph, { device, name: 'held', weights, fusion: held.fusion ?? true });
+  const { fusion = true, arithmetic = 'f32' } = held;
+  const program = await compile(graph, { device, name: 'held', weights, fusion, arithmetic });
   weights.allocate();
   await held.upload?.(weights);
   const buffers = new StateBuffers(device, program.states);

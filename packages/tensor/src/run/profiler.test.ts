@@ -3,12 +3,13 @@ import { compile } from '../compile/compile.ts';
 import { trace } from '../graph/graph.ts';
 import { State } from '../graph/state.ts';
 import { requestDevice } from '../device/device.ts';
+import { MissingFeatureError } from '../errors.ts';
 import { testDevice } from '../harness/index.ts';
 import { readState } from '../ops/state-slice/state-slice.ts';
 import { softmax } from '../ops/softmax/softmax.ts';
 import { writeState } from '../ops/write-state/write-state.ts';
 import { measureBandwidth } from './bandwidth.ts';
-import { canProfile, median, MissingFeatureError, profile } from './profiler.ts';
+import { canProfile, median, profile } from './profiler.ts';
 import { StateBuffers } from './state-buffers.ts';
 
 const device = await testDevice();

@@ -4,17 +4,10 @@
  */
 import type { Device } from '../device/device.ts';
 import { usage } from '../device/usage.ts';
-import { ForerunError } from '../errors.ts';
+import { MissingFeatureError } from '../errors.ts';
 import type { Grid } from '../kernel/grid.ts';
 import type { RunOptions } from './commands.ts';
 import { Program } from './program.ts';
-
-/** The device lacks an optional feature that was asked for. */
-export class MissingFeatureError extends ForerunError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('missing-feature', message, options);
-  }
-}
 
 /** How a program is profiled. */
 export interface ProfileOptions extends RunOptions {

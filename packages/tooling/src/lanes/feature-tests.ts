@@ -10,7 +10,7 @@ import { compiledKernels, forgetCompiledKernels } from './compiled-kernels.ts';
 import { runVitest } from './run-vitest.ts';
 
 /** What a test file says that tests a kernel with the feature. */
-const words: Readonly<Record<string, RegExp>> = { subgroups: /subgroup/, 'shader-f16': /f16/ };
+const words: Readonly<Record<string, RegExp>> = { subgroups: /subgroup/, 'shader-f16': /shader-f16/ };
 
 const parameters = process.argv.slice(2);
 const workspace = readWorkspace();

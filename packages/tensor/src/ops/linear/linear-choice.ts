@@ -2,6 +2,7 @@
  * Which kernel a linear operation takes, by kind of device and by shape. The lanes along K fix the order of every sum, so they follow
  * from the device and the matrix alone, never from the number of rows; what is free to change with the rows changes no bit.
  */
+import type { Arithmetic } from '../../compile/lowering.ts';
 import type { AdapterKind, Device } from '../../device/device.ts';
 import type { WeightFormat } from '../../graph/weight.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
@@ -9,6 +10,7 @@ import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf, sumsSquares } from './linear-slots.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
 import { matmulWorkgroups } from './matmul.wgsl.ts';
+import { hasHalfKernel } from './matvec-f16.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
 import { matvecMemoryBytes } from './matvec.wgsl.ts';
 
@@ -127,11 +129,17 @@ export interface LinearChoice {
   readonly preparesNorm: (rows: number) => boolean;
 }
 
-/** The table's choice for a device. */
-export function linearChoice(device: Device): LinearChoice {
+/**
+ * The table's choice for a device. Arithmetic in f16 is that of the decode kernel, for weights in f16, q8 and q4; other formats, and
+ * the prefill kernel, stay in f32.
+ */
+export function linearChoice(device: Device, arithmetic: Arithmetic = 'f32'): LinearChoice {
   const kind = linearDeviceKind(device);
   return {
-    matvec: (slots) => matvecCut(kind, slots),
+    matvec: (slots) => {
+      const cut = matvecCut(kind, slots);
+      return arithmetic === 'f16' && hasHalfKernel(slots) ? { ...cut, arithmetic } : cut;
+    },
     matmul: (slots) => matmulCut(kind, slots),
     lanes: (format, width) => matvecLanes(kind.kind, format, width),
     preparesNorm: (rows) => preparesNorm(kind.kind, rows),

@@ -10,6 +10,7 @@ import { linearChoice } from './linear-choice.ts';
 import type { LinearSegment, LinearSlots } from './linear-slots.ts';
 import { matricesOf, segmentAlignment } from './linear-slots.ts';
 import { matmulKernel, matmulWorkgroups } from './matmul.wgsl.ts';
+import { matvecF16Kernel, matvecF16SubgroupKernel } from './matvec-f16.wgsl.ts';
 import { matvecSubgroupKernel } from './matvec-subgroup.wgsl.ts';
 import { matvecKernel, matvecWorkgroups } from './matvec.wgsl.ts';
 import { prepareNormKernel } from './prepare-norm.wgsl.ts';
@@ -89,12 +90,20 @@ function choose(
     return { kernel: matmulKernel(slots) as LinearKernel, constants: { slots, cut: matmul }, workgroups };
   }
   const cut = choice.matvec(slots);
-  const kernel = cut.subgroups ? matvecSubgroupKernel(slots, cut) : matvecKernel(slots, cut);
+  const kernels = {
+    f32: { subgroups: matvecSubgroupKernel, portable: matvecKernel },
+    f16: { subgroups: matvecF16SubgroupKernel, portable: matvecF16Kernel },
+  }[cut.arithmetic ?? 'f32'];
+  const kernel = kernels[cut.subgroups ? 'subgroups' : 'portable'](slots, cut);
   return { kernel: kernel as LinearKernel, constants: { slots, cut }, workgroups: matvecWorkgroups(slots, cut) };
 }
 
 /** Chooses the kernel for each part of the weight and appends its dispatch. */
-export function lowerLinear(lowering: Lowering, plan: LinearPlan, choice = linearChoice(lowering.device)): void {
+export function lowerLinear(
+  lowering: Lowering,
+  plan: LinearPlan,
+  choice = linearChoice(lowering.device, lowering.arithmetic),
+): void {
   const { x, weights, biases, norm, gate, residual, outputs } = plan;
   const [first] = weights as readonly [Weight];
   const [rows, width] = [rowCount(x.shape), first.width];

@@ -5,9 +5,9 @@
  */
 import { defineKernel } from '../../kernel/define-kernel.ts';
 import type { LinearSlots } from './linear-slots.ts';
-import { linearBindings, linearUniforms, slotFunctions, slotsName, sumsSquares } from './linear-slots.ts';
+import { linearBindings, linearUniforms, slotsName, sumsSquares } from './linear-slots.ts';
 import type { MatvecConstants, MatvecCut } from './matvec.wgsl.ts';
-import { matvecEntry, matvecLoop, matvecPlace, squaresOf, sumName } from './matvec.wgsl.ts';
+import { matvecEntry, matvecFunctions, matvecLoop, matvecPlace, squaresOf, sumName } from './matvec.wgsl.ts';
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
@@ -68,6 +68,18 @@ function finishExchanged(constants: MatvecConstants): string {
   return lines.join('\n  ');
 }
 
+/** The kernel in which lanes exchange sums by shuffles. */
+export function matvecSubgroupWgsl(constants: MatvecConstants): string {
+  return /* wgsl */ `
+${matvecFunctions(constants)}
+@diagnostic(off, subgroup_uniformity)
+${matvecEntry(constants.cut.workgroup)}
+  ${matvecPlace(constants)}
+  ${matvecLoop(constants)}
+  ${finishExchanged(constants)}
+}`;
+}
+
 /** The subgroup kernel for these slots; no subgroup may have fewer lanes than `cut.lanes`. */
 export function matvecSubgroupKernel(slots: LinearSlots, cut: MatvecCut) {
   return defineKernel({
@@ -75,13 +87,6 @@ export function matvecSubgroupKernel(slots: LinearSlots, cut: MatvecCut) {
     bindings: linearBindings(slots),
     uniforms: linearUniforms,
     features: ['subgroups'],
-    wgsl: (constants: MatvecConstants) => /* wgsl */ `
-${slotFunctions(constants.slots)}
-@diagnostic(off, subgroup_uniformity)
-${matvecEntry(constants.cut.workgroup)}
-  ${matvecPlace(constants)}
-  ${matvecLoop(constants)}
-  ${finishExchanged(constants)}
-}`,
+    wgsl: (constants: MatvecConstants) => matvecSubgroupWgsl(constants),
   });
 }

@@ -5,8 +5,11 @@
  * lane sums are added pairwise, neighbours first. R, C, the workgroup size and the units loaded ahead move work about and change no
  * bit of a row, so a row's result does not depend on how many rows are computed with it.
  */
+import type { Arithmetic } from '../../compile/lowering.ts';
 import { defineKernel } from '../../kernel/define-kernel.ts';
 import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
+import { halfWeightReader } from '../../wgsl/half-weight-reader.ts';
+import type { WeightReader } from '../../wgsl/weight-reader.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import {
@@ -19,7 +22,7 @@ import {
   sumsSquares,
 } from './linear-slots.ts';
 
-/** How the work of a {@link matvecKernel} is cut. Only `lanes` has a say in the bits. */
+/** How the work of a {@link matvecKernel} is cut. Only `lanes` and `arithmetic` have a say in the bits. */
 export interface MatvecCut {
   /** Lanes along K: a power of two, at most `workgroup`. 1 needs no barrier. */
   readonly lanes: number;
@@ -33,6 +36,8 @@ export interface MatvecCut {
   readonly ahead: number;
   /** Whether lanes exchange sums by subgroup shuffles. */
   readonly subgroups: boolean;
+  /** Of the products and sums of a unit; f32 without. f16 needs `shader-f16`. */
+  readonly arithmetic?: Arithmetic;
 }
 
 export interface MatvecConstants {
@@ -60,9 +65,48 @@ function pairwise(items: readonly string[]): string {
 /** Name of the accumulator of weight row r of a matrix, for row m of `x`. */
 export const sumName = (matrix: number, r: number, m: number) => `sum${matrix}_${r}_${m}`;
 
+/** The product of one unit of the weight with row m of `x`, added to accumulator `sum`: each value in its turn, in f32. */
+function unitProduct({ quads, scaled }: WeightReader, m: number, sum: string, scale: string): string[] {
+  const into = scaled ? `part${m}` : sum;
+  const terms = range(quads).flatMap((q) => [...'xyzw'].map((c) => [`w${q}.${c}`, `x${q}_${m}.${c}`] as const));
+  return [
+    ...(scaled ? [`var part${m} = 0.0;`] : []),
+    ...terms.map(([w, x]) => `${into} = fma(${w}, ${x}, ${into});`),
+    ...(scaled ? [`${sum} = fma(${into}, ${scale}, ${sum});`] : []),
+  ];
+}
+
+/** The same with products and the sum of the unit in f16, two at a time. */
+function unitProductF16({ quads, scaled }: WeightReader, m: number, sum: string, scale: string): string[] {
+  const pairs = range(quads).flatMap((q) => ['xy', 'zw'].map((c) => [`w${q}.${c}`, `x${q}_${m}.${c}`] as const));
+  const [[firstWeight, firstX], ...rest] = pairs as [(typeof pairs)[0], ...typeof pairs];
+  return [
+    `var pair${m} = ${firstWeight} * ${firstX};`,
+    ...rest.map(([w, x]) => `pair${m} = fma(${w}, ${x}, pair${m});`),
+    scaled
+      ? `${sum} = fma(f32(pair${m}.x + pair${m}.y), ${scale}, ${sum});`
+      : `${sum} += f32(pair${m}.x + pair${m}.y);`,
+  ];
+}
+
+/** What differs between the arithmetics: the functions and types of decoded values, and the product of a unit. */
+function arithmeticOf({ slots, cut }: MatvecConstants) {
+  const half = cut.arithmetic === 'f16' ? halfWeightReader(slots.format) : undefined;
+  return half
+    ? {
+        functions: half.functions,
+        quad: 'halfQuad',
+        cast: (value: string) => `vec4<f16>(${value})`,
+        factor: half.factor === 1 ? '' : ` * ${half.factor.toFixed(1)}`,
+        product: unitProductF16,
+      }
+    : { functions: '', quad: 'weightQuad', cast: (value: string) => value, factor: '', product: unitProduct };
+}
+
 /** Declares accumulators and walks the lane's units. */
 export function matvecLoop({ slots, cut }: MatvecConstants): string {
   const reader = weightReader(slots.format, slots.width);
+  const arithmetic = arithmeticOf({ slots, cut });
   const [matrices, outputs, rows, quads] = [
     range(matricesOf(slots)),
     range(cut.outputs),
@@ -91,7 +135,10 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
     for (const matrix of matrices) {
       for (const r of outputs) {
         lines.push(`  let bits${a}_${matrix}_${r} = weightBits(weight${matrix}_${r}, unit${a});`);
-        if (reader.scaled) lines.push(`  let scale${a}_${matrix}_${r} = weightScale(weight${matrix}_${r}, unit${a});`);
+        if (reader.scaled)
+          lines.push(
+            `  let scale${a}_${matrix}_${r} = weightScale(weight${matrix}_${r}, unit${a})${arithmetic.factor};`,
+          );
       }
     }
   }
@@ -102,25 +149,20 @@ export function matvecLoop({ slots, cut }: MatvecConstants): string {
       if (normed) lines.push(`    let gain${q} = ${gainQuadWgsl(slots.norm!, `k${q}`)};`);
       for (const m of rows) {
         if (!normed) {
-          lines.push(`    let x${q}_${m} = xQuad(row${m}, k${q});`);
+          lines.push(`    let x${q}_${m} = ${arithmetic.cast(`xQuad(row${m}, k${q})`)};`);
           continue;
         }
-        lines.push(`    let raw${q}_${m} = xQuad(row${m}, k${q}); let x${q}_${m} = raw${q}_${m} * gain${q};`);
+        const scaled = arithmetic.cast(`raw${q}_${m} * gain${q}`);
+        lines.push(`    let raw${q}_${m} = xQuad(row${m}, k${q}); let x${q}_${m} = ${scaled};`);
         for (const c of 'xyzw') lines.push(`    squares${m} = fma(raw${q}_${m}.${c}, raw${q}_${m}.${c}, squares${m});`);
       }
     }
     for (const matrix of matrices) {
       for (const r of outputs) {
-        lines.push('    {', ...quads.map((q) => `      let w${q} = weightQuad${q}(bits${a}_${matrix}_${r});`));
+        lines.push('    {', ...quads.map((q) => `      let w${q} = ${arithmetic.quad}${q}(bits${a}_${matrix}_${r});`));
         for (const m of rows) {
-          const terms = quads.flatMap((q) => [...'xyzw'].map((c) => [`w${q}.${c}`, `x${q}_${m}.${c}`] as const));
-          const into = reader.scaled ? `part${m}` : sumName(matrix, r, m);
-          if (reader.scaled) lines.push(`      var part${m} = 0.0;`);
-          for (const [w, x] of terms) lines.push(`      ${into} = fma(${w}, ${x}, ${into});`);
-          if (reader.scaled)
-            lines.push(
-              `      ${sumName(matrix, r, m)} = fma(${into}, scale${a}_${matrix}_${r}, ${sumName(matrix, r, m)});`,
-            );
+          const product = arithmetic.product(reader, m, sumName(matrix, r, m), `scale${a}_${matrix}_${r}`);
+          lines.push(...product.map((text) => `      ${text}`));
         }
         lines.push('    }');
       }
@@ -219,20 +261,30 @@ var<workgroup> lanes: array<f32, ${valuesPerLane(constants) * (workgroup + 1)}>;
 fn laneSum(base: u32) -> f32 { return ${pairwise(items)}; }`;
 }
 
-/** The portable kernel for these slots: `y[m, n] = sum_k x[m, k] * w[n, k]`, f32 products and sums. */
-export function matvecKernel(slots: LinearSlots, cut: MatvecCut) {
-  const alone = cut.lanes === 1;
-  return defineKernel({
-    name: `matvec-${slotsName(slots)}-${cut.lanes}-lanes`,
-    bindings: linearBindings(slots),
-    uniforms: linearUniforms,
-    wgsl: (constants: MatvecConstants) => /* wgsl */ `
-${slotFunctions(constants.slots)}
+/** Functions that {@link matvecLoop} and the end of the kernel call. */
+export function matvecFunctions(constants: MatvecConstants): string {
+  return `${slotFunctions(constants.slots)}${arithmeticOf(constants).functions}`;
+}
+
+/** The kernel in which lanes exchange sums through workgroup memory. */
+export function matvecWgsl(constants: MatvecConstants): string {
+  const alone = constants.cut.lanes === 1;
+  return /* wgsl */ `
+${matvecFunctions(constants)}
 ${alone ? '' : laneSumFunction(constants)}
 ${matvecEntry(constants.cut.workgroup)}
   ${matvecPlace(constants)}
   ${matvecLoop(constants)}
   ${alone ? finishAlone(constants) : finishTogether(constants)}
-}`,
+}`;
+}
+
+/** The portable kernel for these slots: `y[m, n] = sum_k x[m, k] * w[n, k]`, f32 products and sums. */
+export function matvecKernel(slots: LinearSlots, cut: MatvecCut) {
+  return defineKernel({
+    name: `matvec-${slotsName(slots)}-${cut.lanes}-lanes`,
+    bindings: linearBindings(slots),
+    uniforms: linearUniforms,
+    wgsl: (constants: MatvecConstants) => matvecWgsl(constants),
   });
 }
