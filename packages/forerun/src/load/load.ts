@@ -53,7 +53,8 @@ const defaultCapacityTokens = 4096;
  *
  * @throws the typed errors of each step: {@link ArgumentError}, FileMissingError, NetworkError, AccessError, SafetensorsError,
  *   GgufError, UnsupportedModelError, ModelConfigError, TokenizerError, {@link AdapterError}, {@link DeviceLimitError},
- *   MissingFeatureError when f16 arithmetic is asked for on a device without it, {@link MismatchedPartsError} when the draft has another vocabulary, {@link AbortedError}.
+ *   MissingFeatureError when f16 arithmetic is asked for on a device without `shader-f16`, {@link MismatchedPartsError} when the draft
+ *   has another vocabulary, {@link AbortedError}.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<LoadedModel> {
   const { signal } = options;
