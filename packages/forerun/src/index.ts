@@ -4,7 +4,7 @@ export type { ModelSource, ShippedCheckpoint, SourceOptions } from './load/sourc
 export { openSource } from './load/source.ts';
 export type { ChatOptions } from './model/chat.ts';
 export { Chat } from './model/chat.ts';
-export type { DrafterChoice } from './model/drafter-choice.ts';
+export type { DrafterChoice, DrafterName } from './model/drafter-choice.ts';
 export { drafterNames } from './model/drafter-choice.ts';
 export type { GenerationPiece, GenerationResult, PieceToken } from './model/generation.ts';
 export { Generation } from './model/generation.ts';

@@ -9,6 +9,9 @@ export type DrafterChoice = 'none' | 'n-gram' | 'draft-model' | Drafter;
 /** The drafters that go by name. */
 export const drafterNames = ['none', 'n-gram', 'draft-model'] as const;
 
+/** Name of a drafter. */
+export type DrafterName = (typeof drafterNames)[number];
+
 /** Holds the drafters of one model, so that a name always means the same one and its programs are compiled once. */
 export class DrafterChoices {
   readonly #nGram = nGram();
@@ -21,6 +24,11 @@ export class DrafterChoices {
   /** What is used when nothing was said. */
   get default(): DrafterChoice {
     return this.#draftModel ? 'draft-model' : 'n-gram';
+  }
+
+  /** Names that this model can be used with, plain decoding first. */
+  get names(): readonly DrafterName[] {
+    return drafterNames.filter((name) => name !== 'draft-model' || this.#draftModel !== undefined);
   }
 
   /**

@@ -116,6 +116,11 @@ describe('generate', () => {
     expect(cut.statistics.stopReason).toBe('stop-string');
   });
 
+  it('names the drafters that it can be used with', () => {
+    expect(model.drafters.slice(0, 2)).toEqual(['none', 'n-gram']);
+    expect(model.drafters).not.toContain('draft-model');
+  });
+
   it('is free of what ran before', async () => {
     const options = { maxTokens: 10, sampling, drafter: 'none' as const };
     const before = device.memory.states;
@@ -134,6 +139,7 @@ describe('a draft model', () => {
     const options = { device, capacityTokens: 96, draft: goldenFolder('llama-tied') };
     using pair = await load(checkpoint.folder, { ...options, onProgress: (step) => parts.push(step) });
     expect(pair.defaultDrafter).toBe('draft-model');
+    expect(pair.drafters).toContain('draft-model');
     expect(
       parts.filter(({ part, loadedBytes, totalBytes }) => part === 'draft' && loadedBytes === totalBytes),
     ).toHaveLength(1);

@@ -8,7 +8,7 @@ import type { AdapterDescription } from '@forerun/tensor';
 import { ArgumentError } from '@forerun/tensor';
 import type { ChatOptions } from './chat.ts';
 import { Chat } from './chat.ts';
-import type { DrafterChoice } from './drafter-choice.ts';
+import type { DrafterChoice, DrafterName } from './drafter-choice.ts';
 import { DrafterChoices } from './drafter-choice.ts';
 import { Generation } from './generation.ts';
 import { generationRequest, produce } from './produce.ts';
@@ -81,6 +81,11 @@ export class LoadedModel {
   /** Who guesses when `generate` is not told. */
   get defaultDrafter(): DrafterChoice {
     return this.#drafters.default;
+  }
+
+  /** Names of the drafters that this model can be used with: plain decoding first, then all that need nothing, or for which it has the weights. */
+  get drafters(): readonly DrafterName[] {
+    return this.#drafters.names;
   }
 
   /**
