@@ -4,6 +4,7 @@ import { type Device, ForerunError } from '@forerun/tensor';
 import { GoldenFileError } from '../golden-file.ts';
 import { verifierExact } from './enumeration-cases.ts';
 import { medusaBuffers, medusaSelect, typicalSets } from './medusa-cases.ts';
+import { modelCase } from './model-cases.ts';
 import { openCase, type SpeculativeCase } from './speculative-case.ts';
 import { eaglePosterior, speculativeSampling, verifierRuns } from './verdict-cases.ts';
 
@@ -12,10 +13,12 @@ export type CaseRunner = (one: SpeculativeCase) => Promise<string | undefined>;
 
 /** Runner of each case, by the name in its case.json. */
 export const caseRunners: Readonly<Record<string, CaseRunner>> = {
+  'draft-llama': modelCase,
   'eagle-posterior': eaglePosterior,
   'hf-speculative-sampling': speculativeSampling,
   'medusa-buffers': medusaBuffers,
   'medusa-select': medusaSelect,
+  'target-llama': modelCase,
   'typical-acceptance': typicalSets,
   'verifier-exact': verifierExact,
   'verifier-runs': verifierRuns,
@@ -60,10 +63,11 @@ export async function checkSpeculative(
   const cases: CaseResult[] = [];
   for (const { name } of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     if (only && !only.includes(name)) continue;
-    const source = folderSource(`${folder}/${name}`);
+    const beside = (other: string) => folderSource(`${folder}/${other}`);
+    const source = beside(name);
     if (!(await source.exists('case.json', { signal }).catch(() => false))) continue;
     signal?.throwIfAborted();
-    const difference = await differenceIn(() => openCase(source, device, { signal }));
+    const difference = await differenceIn(() => openCase(source, device, { signal, beside }));
     const result: CaseResult = difference === undefined ? { name } : { name, difference };
     cases.push(result);
     onCase?.(result);

@@ -22,6 +22,8 @@ export interface SpeculativeCase {
   has(name: string): boolean;
   /** A tensor of golden.safetensors. */
   tensor(name: string): Promise<CaseTensor>;
+  /** The folder of another case beside this one, whose models it uses. */
+  beside(name: string): ByteSource;
 }
 
 const arrays = {
@@ -35,6 +37,12 @@ const arrays = {
 
 const goldenName = 'golden.safetensors';
 
+/** How a case is opened. */
+export interface OpenCaseOptions extends ReadOptions {
+  /** The folder of another case of the same set. */
+  readonly beside: (name: string) => ByteSource;
+}
+
 /**
  * Opens the case in a folder.
  *
@@ -43,7 +51,7 @@ const goldenName = 'golden.safetensors';
 export async function openCase(
   source: ByteSource,
   device: Device,
-  options: ReadOptions = {},
+  { beside, ...options }: OpenCaseOptions,
 ): Promise<SpeculativeCase> {
   const where = source.describe();
   const text = await source.readWhole('case.json', { ...options, maxBytes: 1 << 24 });
@@ -57,6 +65,7 @@ export async function openCase(
     facts,
     source,
     device,
+    beside,
     has: (name) => entries.has(name),
     async tensor(name) {
       const entry = entries.get(name);
@@ -121,4 +130,42 @@ export function numberDifference(
   return worst <= most
     ? undefined
     : `${what}: off by ${worst.toExponential(2)}, at most ${most.toExponential(0)} is allowed`;
+}
+
+/**
+ * The relative norm of a difference that a case allows.
+ *
+ * @throws GoldenFileError for a case whose tolerance names none
+ */
+export function toleranceOf({ facts, source }: SpeculativeCase): number {
+  const text = facts['tolerance'];
+  const found = typeof text === 'string' ? /relative norm <= ([\d.]+(?:e-?\d+)?)/.exec(text) : null;
+  if (!found) {
+    throw new GoldenFileError(
+      `${source.describe()}/case.json: expected a tolerance with "relative norm <= …", got ${JSON.stringify(text)}.`,
+    );
+  }
+  return Number(found[1]);
+}
+
+/** What differs between a tensor of the case and what was computed for it: ‖got − want‖ / ‖want‖ above the case's tolerance. */
+export async function normDifference(
+  one: SpeculativeCase,
+  name: string,
+  got: ArrayLike<number>,
+): Promise<string | undefined> {
+  const { shape, data: want } = await one.tensor(name);
+  if (got.length !== want.length) {
+    return `${name}: got ${got.length} numbers, expected [${shape.join(', ')}]`;
+  }
+  let [difference, norm] = [0, 0];
+  for (let i = 0; i < want.length; i++) {
+    difference += (got[i]! - want[i]!) ** 2;
+    norm += want[i]! ** 2;
+  }
+  const error = difference === 0 ? 0 : Math.sqrt(difference / norm);
+  const most = toleranceOf(one);
+  return error <= most
+    ? undefined
+    : `${name}: relative error ${error.toExponential(2)}, at most ${most.toExponential(0)} is allowed`;
 }
