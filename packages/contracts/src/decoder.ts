@@ -23,20 +23,38 @@ export interface Rows {
   readonly path?: Tensor;
 }
 
-/** A point that a state can go back to. */
-export interface Mark {
-  /** Tokens that were kept when it was set. */
-  readonly length: number;
+/** Marks that a state keeps; one more forgets the shortest. */
+export const markSlots = 4;
+
+/**
+ * What the host knows of how a conversation went: what decides how far back a state can go that keeps the last inputs only. It lies
+ * with the conversation, since one declared state serves many of them.
+ */
+export interface Past {
+  /** Length that the state was last brought back to from a mark, or 0: of what is shorter it holds marks only. */
+  readonly restored: number;
+  /** One past the last position that a pass since then may have written, rejected rows and rounds in flight included. */
+  readonly written: number;
+  /** Lengths at which `mark` was traced and that are still a prefix of the conversation, ascending, at most {@link markSlots}. */
+  readonly marks: readonly number[];
 }
 
 /** A state that can go back to fewer tokens. The methods that take tensors build graph; the others run on the host. */
 export interface Rewindable {
   /** Every buffer that a conversation must allocate for it. */
   readonly states: readonly State[];
-  /** Keeps the first `to` (`[1]` u32) tokens. */
+  /**
+   * Keeps the first `to` (`[1]` u32) tokens: `to` is a length that `reachable` gave, or by at most the declared `rollbackTokens` less
+   * than what was written. Marks behind `to` are forgotten.
+   */
   truncate(to: Tensor): void;
-  /** On the host: the longest length <= `length` that `truncate` can restore. */
-  reachable(length: number): number;
+  /** On the host: the longest length <= `length` that `truncate` can restore in a conversation with this past. */
+  reachable(length: number, past: Past): number;
+  /**
+   * Remembers how to come back to `length` (`[1]` u32, the tokens kept at this point of the trace), however far the conversation goes
+   * on. Absent where any length can be restored anyway, or none but the last.
+   */
+  mark?(length: Tensor): void;
 }
 
 /** A decoder's memory of a conversation. */

@@ -151,7 +151,8 @@ describe('softmaxAttention', () => {
       'draft.1.keys',
       'draft.1.values',
     ]);
-    expect([state.reachable(7), state.reachable(50)]).toEqual([7, 32]);
+    const past = { restored: 0, written: 32, marks: [] };
+    expect([state.reachable(7, past), state.reachable(50, past)]).toEqual([7, 32]);
   });
 
   it('refuses capacities and widths that cannot be', () => {

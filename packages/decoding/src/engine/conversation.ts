@@ -13,6 +13,9 @@ import { maxRoundsInFlight, maxStopStringBytes } from './limits.ts';
 import { startWords } from './measure.ts';
 import type { CheckedRequest, GenerateRequest } from './request.ts';
 import { checkRequest } from './request.ts';
+import { RewindLog } from './rewind-log.ts';
+import type { PhaseTimes, RoundReport } from './round-report.ts';
+import { phaseTimes, roundReport, sumOfTimes } from './round-report.ts';
 import { usesPenalties } from './sampling-settings.ts';
 import type { Speculation } from './speculation.ts';
 import { widthClasses } from './speculation.ts';
@@ -30,12 +33,15 @@ export interface GenerationStep {
   /** Draft tokens that were verified, and how many of the path were accepted. */
   readonly drafts: readonly number[];
   readonly accepted: number;
+  /** The round itself, where the request asked for `rounds`. */
+  readonly round?: RoundReport;
 }
 
 interface RoundInFlight {
   readonly width: number;
   readonly from: number;
   readonly result: Promise<HostArray[]>;
+  readonly times: Promise<PhaseTimes | undefined>;
 }
 
 /** Rows that `width: 'auto'` may choose from on each kind of adapter. */
@@ -47,6 +53,7 @@ export class Conversation {
   readonly #speculation: Speculation;
   readonly #states: StateBuffers;
   readonly #policy = new WidthPolicy();
+  readonly #past = new RewindLog();
   #tokens: number[] = [];
   /** How many of the tokens, from the first, are in the caches. */
   #cached = 0;
@@ -152,16 +159,19 @@ export class Conversation {
     let readbackMs = 0;
     let reason: StopReason | undefined;
     let decodeEnd = prefillEnd;
+    let times: PhaseTimes | undefined;
     try {
       while (reason === undefined) {
         while (inFlight.length < maxRoundsInFlight && this.#mayProduce(inFlight, read, request)) {
           const { width, program } = await choose();
           const ahead = inFlight.reduce((sum, round) => sum + round.width, 0);
-          inFlight.push(this.#submit(program, { width, from: read, bound: read + ahead + width }));
+          inFlight.push(this.#submit(program, { width, from: read, bound: read + ahead + width, request }));
         }
         const waiting = performance.now();
         const round = inFlight.shift()!;
         const [words, history] = await round.result;
+        const roundTimes = await round.times;
+        if (roundTimes) times = sumOfTimes(times, roundTimes);
         readbackMs += performance.now() - waiting;
         throwIfAborted(request.signal);
         counters = loopCounters(words as Uint32Array);
@@ -190,6 +200,7 @@ export class Conversation {
           width: round.width,
           drafts: proposal.tokens.slice(1),
           accepted: proposal.acceptedRows - 1,
+          ...(request.rounds ? { round: roundReport(words as Uint32Array, roundTimes) } : {}),
         };
       }
     } catch (error) {
@@ -198,7 +209,7 @@ export class Conversation {
     } finally {
       reason ??= 'abandoned';
       // Rounds in flight past the end changed nothing that counts; the caches hold at most what they had read.
-      await Promise.allSettled(inFlight.map(({ result }) => result));
+      await Promise.allSettled(inFlight.flatMap((round) => [round.result, round.times]));
       const generated = this.#tokens.length - promptLength;
       const decodeMs = decodeEnd - prefillEnd;
       const rounds = counters?.rounds ?? 0;
@@ -217,6 +228,7 @@ export class Conversation {
         decodeMs,
         readbackMs,
         tokensPerSecond: decodeMs > 0 ? (generated / decodeMs) * 1000 : 0,
+        ...(times ? { times } : {}),
         stopReason: reason,
       };
     }
@@ -228,10 +240,14 @@ export class Conversation {
     const { prompt, settings, stopTokens, maxTokens } = request;
     const { engine } = this;
     const speculation = this.#speculation;
+    // Compiled first, so that nothing is promised of the states that a failure could leave undone.
+    const truncate = await speculation.truncate();
+    await speculation.mark();
     let common = 0;
     const most = Math.min(this.#cached, prompt.length - 1);
     while (common < most && this.#tokens[common] === prompt[common]) common++;
-    const reachable = Math.min(engine.state.reachable(common), speculation.drafterState?.reachable(common) ?? common);
+    const reachable = this.#past.reachable(speculation.rewindable, common);
+    this.#past.rewound(speculation.rewindable, reachable);
     const { loop, history, sampling } = engine.loop;
     this.#tokens = [...prompt];
     this.#cached = reachable;
@@ -254,9 +270,17 @@ export class Conversation {
       stopTokens,
     );
     this.#states.write(loop, words);
-    const truncate = await speculation.truncate();
     new Commands(engine.device).run(truncate, { states: this.#states }).submit();
+    await this.#mark(reachable);
     return reachable;
+  }
+
+  /** Makes the length that the states have now one that the conversation can come back to; theirs is that of the loop state. */
+  async #mark(length: number): Promise<void> {
+    const mark = await this.#speculation.mark();
+    if (!mark) return;
+    new Commands(this.engine.device).run(mark, { states: this.#states }).submit();
+    this.#past.marked(length);
   }
 
   async #prefill(request: CheckedRequest, from: number): Promise<void> {
@@ -272,6 +296,7 @@ export class Conversation {
       const commands = new Commands(engine.device).run(program, { states: this.#states, bound: at + chunk });
       const done = commands.readStates(this.#states, [{ state: engine.loop.loop, begin: 0, end: 4 }]);
       commands.submit();
+      this.#past.wrote(Math.min(at + chunk, end));
       at += Math.min(chunk, left);
       // At most two passes wait in the queue, so that an abort is obeyed soon.
       await waiting;
@@ -281,6 +306,7 @@ export class Conversation {
     }
     await waiting;
     this.#cached = end;
+    if (from < end) await this.#mark(end);
   }
 
   /** Whether a further round could still produce anything. */
@@ -308,16 +334,23 @@ export class Conversation {
     };
   }
 
-  #submit(program: Program, { width, from, bound }: { width: number; from: number; bound: number }): RoundInFlight {
+  #submit(
+    program: Program,
+    { width, from, bound, request }: { width: number; from: number; bound: number; request: CheckedRequest },
+  ): RoundInFlight {
     const { device, loop, capacityTokens } = this.engine;
-    const commands = new Commands(device).run(program, { states: this.#states, bound });
+    const timed = request.rounds === true && device.has('timestamp-query');
+    const commands = new Commands(device, { timed: timed && 'sections' }).run(program, { states: this.#states, bound });
     const result = commands.readStates(this.#states, [
-      { state: loop.loop, begin: 0, end: loopLayout.words },
+      { state: loop.loop, begin: 0, end: request.rounds ? loopLayout.words : loopLayout.counterWords },
       { state: loop.history, begin: from, end: Math.min(bound + 1, capacityTokens) },
     ]);
+    const times = timed ? commands.sectionMs().then(phaseTimes) : Promise.resolve(undefined);
     commands.submit();
+    this.#past.wrote(bound);
     result.catch(() => undefined);
-    return { width, from, result };
+    times.catch(() => undefined);
+    return { width, from, result, times };
   }
 
   /** Takes in tokens that the GPU kept; a stop string in their text takes the last ones back. */

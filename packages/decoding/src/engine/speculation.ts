@@ -1,8 +1,8 @@
-import type { Drafter, DrafterState, Verifier } from '@forerun/contracts';
+import type { Drafter, DrafterState, Rewindable, Verifier } from '@forerun/contracts';
 import type { Program, StateBuffers } from '@forerun/tensor';
 import { ArgumentError } from '@forerun/tensor';
 import { maxDepths } from '../loop/loop-states.ts';
-import { tracePrefill, traceTruncate } from '../programs/prefill-program.ts';
+import { traceMark, tracePrefill, traceTruncate } from '../programs/prefill-program.ts';
 import type { RoundParts } from '../programs/round-program.ts';
 import { traceRound } from '../programs/round-program.ts';
 import { measureRound } from './measure.ts';
@@ -10,6 +10,9 @@ import type { Engine } from './engine.ts';
 
 /** Widths that are compiled; what lies between runs in the next larger one. */
 export const widthClasses = [1, 2, 4, 8, 16, 32, 64] as const;
+
+/** Rows at which a drafter that draws trees draws one. */
+const probedWidth = 8;
 
 /** The programs of one drafter and one verifier on an engine. */
 export class Speculation {
@@ -26,6 +29,7 @@ export class Speculation {
   readonly #withdrawn = new Set<number>();
   #preparing: Promise<void> = Promise.resolve();
   #truncate: Promise<Program> | undefined;
+  #mark: Promise<Program | undefined> | undefined;
 
   constructor(
     engine: Engine,
@@ -36,6 +40,13 @@ export class Speculation {
     this.verifier = parts.verifier;
     this.#plain = parts.plain;
     this.drafterState = parts.drafter?.state(engine.capacityTokens, { rollbackTokens: engine.rollbackTokens });
+    // A decoder that verifies chains only refuses a tree while it is traced; said here, it is not lost behind plain rounds.
+    if (parts.drafter && !engine.decoder.branching) traceRound(this.#parts(), probedWidth);
+  }
+
+  /** The states that go back together. */
+  get rewindable(): readonly Rewindable[] {
+    return this.drafterState ? [this.#engine.state, this.drafterState] : [this.#engine.state];
   }
 
   /** Buffers of one conversation. */
@@ -117,6 +128,15 @@ export class Speculation {
   /** What brings the states back to the loop's length. */
   truncate(): Promise<Program> {
     return (this.#truncate ??= this.#engine.compile(traceTruncate(this.#parts()), 'truncate'));
+  }
+
+  /** What makes the loop's length one to come back to; undefined where the states need no marks. */
+  mark(): Promise<Program | undefined> {
+    const compiled = async () => {
+      const graph = traceMark(this.#parts());
+      return graph && this.#engine.compile(graph, 'mark');
+    };
+    return (this.#mark ??= compiled());
   }
 
   #parts(): RoundParts {

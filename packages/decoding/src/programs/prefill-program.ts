@@ -31,3 +31,13 @@ export function traceTruncate({ state, loop, drafter }: Pick<RoundParts, 'state'
     drafter?.state.truncate(length);
   });
 }
+
+/** Traces what marks all states at the length in the loop state; undefined where none of them takes marks. */
+export function traceMark({ state, loop, drafter }: Pick<RoundParts, 'state' | 'loop' | 'drafter'>): Graph | undefined {
+  const marked = [state, drafter?.state].filter((one) => one?.mark !== undefined);
+  if (marked.length === 0) return undefined;
+  return trace((graph) => {
+    const { length } = roundHead(graph, loop.loop, 1);
+    for (const one of marked) one!.mark!(length);
+  });
+}

@@ -78,7 +78,8 @@ export function draftModel(options: DraftModelOptions): Drafter {
         cache,
         held,
         states: [...cache.states, held],
-        reachable: (length) => cache.reachable(length),
+        // Its own cache lags behind the conversation, so that the conversation's marks are not its.
+        reachable: (length, past) => cache.reachable(length, { ...past, marks: [] }),
         truncate(to) {
           const left = readState(to.graph, held, [0, 1]).min(to);
           cache.truncate(left);

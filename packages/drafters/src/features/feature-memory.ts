@@ -1,4 +1,4 @@
-import type { DecoderState, DrafterState, Rows } from '@forerun/contracts';
+import type { DecoderState, DrafterState, Past, Rows } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import { gatherRows, type Graph, readState, reduce, State, type Tensor, writeRows, writeState } from '@forerun/tensor';
 import type { KnownRows } from './known-rows.ts';
@@ -109,8 +109,8 @@ export class FeatureMemory implements DrafterState {
     writeState(this.#fed, left);
   }
 
-  reachable(length: number): number {
-    return this.cache?.reachable(length) ?? length;
+  reachable(length: number, past: Past): number {
+    return this.cache?.reachable(length, { ...past, marks: [] }) ?? length;
   }
 }
 
