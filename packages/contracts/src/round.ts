@@ -30,7 +30,7 @@ export interface TargetOutputs {
   /** `[M, D]`, before or after the final norm as the drafter's `needs` says. */
   readonly hidden?: Tensor;
   readonly taps?: readonly Tensor[];
-  /** `[M, k]` u32: best tokens of every row, kept or not. */
+  /** `[M, k]` u32: best tokens of every row, kept or not, best first; absent in prefill, which makes no logits. */
   readonly topTokens?: Tensor;
 }
 
@@ -96,6 +96,7 @@ export interface Drafter {
   readonly needs: {
     readonly taps?: readonly number[];
     readonly hidden?: 'before-norm' | 'after-norm';
+    /** How many of the best tokens of every verified row. */
     readonly topTokens?: number;
   };
   /** Whether its trees carry the distribution that tokens were drawn from. */

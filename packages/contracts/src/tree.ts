@@ -19,6 +19,11 @@ export interface TokenTree {
   readonly depths?: Tensor;
   /** `[1]` u32: rows in use, a prefix; at least 1. */
   readonly count: Tensor;
+  /**
+   * `[1]` u32: rows that may be kept, a prefix of those in use, at least 1; all of them by default. The rows behind pass the target for
+   * the drafter alone, such as lookahead's window.
+   */
+  readonly candidates?: Tensor;
   /** `[M, V]` f32: distribution that each row's children were drawn from, where a verifier asks for it. */
   readonly distribution?: Tensor;
 }

@@ -12,7 +12,7 @@ import type {
   Verifier,
 } from '@forerun/contracts';
 import type { Graph, Tensor } from '@forerun/tensor';
-import { trace } from '@forerun/tensor';
+import { topK, trace } from '@forerun/tensor';
 import { keep } from '../loop/keep.ts';
 import type { LoopStates } from '../loop/loop-states.ts';
 import type { RoundHead } from '../loop/round-head.ts';
@@ -49,7 +49,7 @@ export function verifyRows(tree: TokenTree, head: RoundHead): Rows {
 /** The target's outputs that a drafter asked for. */
 export function targetOutputs(
   decoder: Decoder,
-  pass: { rows: Rows; hidden: Tensor; normed?: Tensor; taps: readonly Tensor[] },
+  pass: { rows: Rows; hidden: Tensor; normed?: Tensor; logits?: Tensor; taps: readonly Tensor[] },
   needs: Drafter['needs'],
 ): TargetOutputs {
   const normed = () => pass.normed ?? decoder.norm(pass.hidden);
@@ -57,6 +57,9 @@ export function targetOutputs(
     rows: pass.rows,
     ...(needs.hidden ? { hidden: needs.hidden === 'before-norm' ? pass.hidden : normed() } : {}),
     ...(needs.taps ? { taps: pass.taps } : {}),
+    ...(needs.topTokens && pass.logits
+      ? { topTokens: topK(pass.logits, Math.min(needs.topTokens, decoder.vocabSize)).indices }
+      : {}),
   };
 }
 
@@ -87,13 +90,16 @@ export function traceRound(parts: RoundParts, width: number): Graph {
     const rows = verifyRows(tree, head);
     const { hidden, taps } = decoder.forward(rows, state, needs.taps ? { taps: needs.taps } : {});
     const normed = decoder.norm(hidden);
-    const accepted = verifier.verify(tree, decoder.head(normed), { ...round, rows });
+    const logits = decoder.head(normed);
+    // Rows behind the candidates are padding to the verifier, and to the statistics.
+    const judged = tree.candidates ? { ...tree, count: tree.candidates } : tree;
+    const accepted = verifier.verify(judged, logits, { ...round, rows });
     graph.section = 'commit';
-    const kept = keep(tree, accepted, loop);
+    const kept = keep(judged, accepted, loop);
     const committed: Accepted = { path: accepted.path, count: kept, next: accepted.next };
     state.commit({ path: committed.path, count: kept, length: head.length, tree: !tree.chain });
     if (drafting) {
-      const target = targetOutputs(decoder, { rows, hidden, normed, taps }, needs);
+      const target = targetOutputs(decoder, { rows, hidden, normed, logits, taps }, needs);
       drafting.drafter.absorb(round, { tree, accepted: committed, target }, drafting.state);
     }
   });
