@@ -89,7 +89,7 @@ export function cutDrafter(whole: Drafter): CutDrafter {
         inner,
         states: [...inner.states, most],
         truncate: (to) => inner.truncate(to),
-        reachable: (length) => inner.reachable(length),
+        reachable: (length, past) => inner.reachable(length, past),
       };
     },
     prefill: (target, state, context) => whole.prefill(target, inside(state), context),

@@ -5,6 +5,7 @@ import { GoldenFileError } from '../golden-file.ts';
 import { verifierExact } from './enumeration-cases.ts';
 import { medusaBuffers, medusaSelect, typicalSets } from './medusa-cases.ts';
 import { modelCase } from './model-cases.ts';
+import { deepseekModule, mimoModule, qwenModule } from './prediction-cases.ts';
 import { openCase, type SpeculativeCase } from './speculative-case.ts';
 import { eaglePosterior, speculativeSampling, verifierRuns } from './verdict-cases.ts';
 
@@ -18,6 +19,11 @@ export const caseRunners: Readonly<Record<string, CaseRunner>> = {
   'hf-speculative-sampling': speculativeSampling,
   'medusa-buffers': medusaBuffers,
   'medusa-select': medusaSelect,
+  'mtp-deepseek-v3': deepseekModule,
+  'mtp-glm4-moe': deepseekModule,
+  'mtp-mimo': mimoModule,
+  'mtp-qwen3-5': qwenModule,
+  'mtp-qwen3-next': qwenModule,
   'target-llama': modelCase,
   'typical-acceptance': typicalSets,
   'verifier-exact': verifierExact,
