@@ -45,6 +45,13 @@ describe('nGram', () => {
     expect(await propose([7, 1, 2, 3, 1, 2, 9, 7, 1, 2], { width: 2 })).toEqual([3]);
   });
 
+  it('prefers what agrees furthest back where it is asked to', async () => {
+    const tokens = [8, 1, 2, 3, 9, 2, 4, 9, 1, 2, 5, 8, 1, 2];
+    expect(await propose(tokens, { width: 3, longest: 2 })).toEqual([5, 8]);
+    expect(await propose(tokens, { width: 3, longest: 2, prefer: 'longest' })).toEqual([3, 9]);
+    expect(await propose([5, 1, 6, 5, 1, 7, 5, 1], { width: 2, longest: 1, prefer: 'longest' })).toEqual([7]);
+  });
+
   it('stops at the end of the history and does not look behind it', async () => {
     expect(await propose([4, 4], { width: 8, capacity: 100 })).toEqual([4]);
     expect(await propose([5, 6, 5], { width: 8, capacity: 100 })).toEqual([6, 5]);
@@ -66,7 +73,7 @@ describe('nGram', () => {
           width,
           shortest,
           longest: shortest + random.integer(5),
-          prefer: 'latest',
+          prefer: random.integer(2) === 0 ? 'latest' : 'longest',
           capacity: length + 10,
         });
         await propose(tokens, {

@@ -11,9 +11,15 @@ export interface NGramOptions {
   readonly longest?: number;
   /** Fewest; 1 by default. */
   readonly shortest?: number;
-  /** Which of equally long matches to continue: the last one (default), or the first, as transformers does. */
-  readonly prefer?: 'latest' | 'earliest';
+  /**
+   * Which of several matches of the same `longest` or fewer tokens to continue: the last one (default), the first, as transformers does,
+   * or the one that agrees with the end of the history furthest back, up to 255 tokens, and of those the last.
+   */
+  readonly prefer?: 'latest' | 'earliest' | 'longest';
 }
+
+/** Most tokens of a match. */
+const maxMatch = 255;
 
 interface NGramAttributes extends Required<NGramOptions> {
   readonly width: number;
@@ -30,12 +36,13 @@ const nGramOperation = defineOperation<NGramAttributes>({
     const tokens = new Float64Array(width);
     tokens[0] = kept.at(-1)!;
     let drafts: number[] = [];
-    for (let n = Math.min(longest, kept.length - 1); n >= shortest && drafts.length === 0; n--) {
+    const most = prefer === 'longest' ? maxMatch : longest;
+    for (let n = Math.min(most, kept.length - 1); n >= shortest && drafts.length === 0; n--) {
       const suffix = kept.slice(-n);
       const begins = [...kept.keys()].filter(
         (begin) => begin + n < kept.length && suffix.every((token, i) => kept[begin + i] === token),
       );
-      const begin = prefer === 'latest' ? begins.at(-1) : begins[0];
+      const begin = prefer === 'earliest' ? begins[0] : begins.at(-1);
       if (begin !== undefined) drafts = kept.slice(begin + n, begin + n + width - 1);
     }
     tokens.set(drafts, 1);
@@ -48,7 +55,7 @@ const nGramOperation = defineOperation<NGramAttributes>({
     const [history, loop] = operands as readonly [State, State];
     const capacity = history.shape[0]!;
     lowering.dispatch(nGramKernel, {
-      constants: { width, capacity, longest, shortest, prefer },
+      constants: { width, capacity, longest: prefer === 'longest' ? maxMatch : longest, shortest, prefer },
       bindings: {
         history: lowering.state(history),
         loopState: lowering.state(loop),
@@ -71,9 +78,9 @@ const nGramOperation = defineOperation<NGramAttributes>({
 export function nGram(options: NGramOptions = {}): Drafter {
   const { longest = 3, shortest = 1, prefer = 'latest' } = options;
   const whole = Number.isInteger(longest) && Number.isInteger(shortest);
-  if (!whole || shortest < 1 || longest < shortest || longest > 255) {
+  if (!whole || shortest < 1 || longest < shortest || longest > maxMatch) {
     throw new ArgumentError(
-      `nGram: expected integers with 1 <= shortest <= longest <= 255, got ${shortest} and ${longest}.`,
+      `nGram: expected integers with 1 <= shortest <= longest <= ${maxMatch}, got ${shortest} and ${longest}.`,
     );
   }
   return {

@@ -6,7 +6,7 @@ export const positionBits = 24;
 const positionMask = 2 ** positionBits - 1;
 
 /** The low bits of a key for a position, and back: later positions give larger keys, or earlier ones. */
-const positionKey = { latest: 'place', earliest: `(${positionMask}u - place)` };
+const positionKey = { latest: 'place', longest: 'place', earliest: `(${positionMask}u - place)` };
 
 /**
  * One workgroup. Each invocation looks at every 256th place where a continuation could begin and compares backwards from there with
@@ -20,7 +20,7 @@ export const nGramKernel = defineKernel({
     capacity: number;
     longest: number;
     shortest: number;
-    prefer: 'latest' | 'earliest';
+    prefer: keyof typeof positionKey;
   }) => /* wgsl */ `
 var<workgroup> best: atomic<u32>;
 @compute @workgroup_size(256)
