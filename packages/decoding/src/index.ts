@@ -7,6 +7,7 @@ export type { RunTime } from './engine/measure.ts';
 export type { PassTime, PassTimingOptions } from './engine/pass-times.ts';
 export { timeForward, timePrefill, timeStep, warmUp } from './engine/pass-times.ts';
 export type { GenerateRequest } from './engine/request.ts';
+export type { PhaseTimes, RoundReport, TreeNode } from './engine/round-report.ts';
 export type { SamplingSettings } from './engine/sampling-settings.ts';
 export { greedySettings, samplingSettings } from './engine/sampling-settings.ts';
 export { Speculation, widthClasses } from './engine/speculation.ts';

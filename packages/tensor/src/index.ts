@@ -34,7 +34,7 @@ export { grid, linearWorkgroupWgsl } from './kernel/grid.ts';
 export type { Arithmetic, BufferView, DispatchRequest, Lowering, WeightPart } from './compile/lowering.ts';
 export type { CompileOptions } from './compile/compile.ts';
 export { compile } from './compile/compile.ts';
-export type { RunOptions, StateStretch } from './run/commands.ts';
+export type { CommandOptions, RunOptions, StateStretch } from './run/commands.ts';
 export { Commands } from './run/commands.ts';
 export type { InterpretOptions } from './run/interpret.ts';
 export { interpret } from './run/interpret.ts';

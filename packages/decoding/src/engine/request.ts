@@ -22,6 +22,12 @@ export interface GenerateRequest {
   readonly width?: number | 'auto';
   /** Widths that the policy may choose from. */
   readonly widths?: readonly number[];
+  /**
+   * Steps carry a report of their round: the tree, the accepted path, what the target chose behind it, and on devices with
+   * `timestamp-query` the milliseconds of its parts. The report is read back with the tokens, so that rounds stay one submit; without it
+   * nothing more is read. Default: false.
+   */
+  readonly rounds?: boolean;
   readonly signal?: AbortSignal;
 }
 

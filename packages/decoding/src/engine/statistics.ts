@@ -1,5 +1,6 @@
 import { loopWords } from '@forerun/contracts';
 import { loopLayout, maxDepths, stopReasons } from '../loop/loop-states.ts';
+import type { PhaseTimes } from './round-report.ts';
 
 /** Why generation ended. */
 export type StopReason = 'stop-token' | 'stop-string' | 'max-tokens' | 'capacity' | 'aborted' | 'abandoned';
@@ -18,7 +19,10 @@ export interface GenerationStatistics {
   readonly acceptedTokens: number;
   /** Tokens per pass of the target, the bonus token included. */
   readonly acceptanceLength: number;
-  /** Share of drafts accepted at each depth that was reached, from depth 1. */
+  /**
+   * At each depth, from depth 1: of the rounds whose accepted path reached the depth before and had drafts verified under its row there,
+   * the share that accepted one. In a chain that is the share of drafts accepted at each depth that was reached.
+   */
   readonly acceptanceByDepth: readonly number[];
   /** Rounds at each width. */
   readonly roundsByWidth: Readonly<Record<number, number>>;
@@ -28,6 +32,8 @@ export interface GenerationStatistics {
   /** Of it, waiting for a readback. */
   readonly readbackMs: number;
   readonly tokensPerSecond: number;
+  /** Time of the GPU in the parts of all rounds, where `rounds` was asked for on a device with `timestamp-query`. */
+  readonly times?: PhaseTimes;
   readonly stopReason: StopReason | undefined;
 }
 

@@ -60,6 +60,9 @@ fn main() {
   words[${loopWords.rounds}] += 1u;
   words[${loopLayout.proposalCount}] = 1u;
   words[${loopLayout.proposalAccepted}] = 1u;
+  words[${loopLayout.proposal}] = words[${loopWords.anchor}];
+  words[${loopLayout.proposalNext}] = next[0];
+  words[${loopLayout.proposalBranches}] = 0u;
   _ = emit(next[0]);
   kept[0] = words[${loopWords.produced}] - before;
   if (kept[0] == 1u && next[0] < ${vocabSize}u) {
@@ -83,6 +86,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 }`,
 });
 
+/** WGSL expression: whether a draft was verified under the last row of the accepted path. */
+const verifiedBehind = { chain: 'last + 1u < used', tree: 'hasChild(last, used)' };
+
 const keepTreeKernel = defineKernel({
   name: 'keep-tree',
   bindings: {
@@ -95,8 +101,14 @@ const keepTreeKernel = defineKernel({
     history: readWrite('u32'),
     kept: write('u32'),
   },
-  wgsl: ({ capacity, width, depth }: { capacity: number; width: number; depth: number }) => /* wgsl */ `
+  wgsl: ({ capacity, width, chain }: { capacity: number; width: number; chain: boolean }) => /* wgsl */ `
 ${emitWgsl(capacity)}
+fn hasChild(parent: u32, used: u32) -> bool {
+  for (var row = 1u; row < used; row += 1u) {
+    if (words[${loopLayout.proposalParents}u + row] == parent) { return true; }
+  }
+  return false;
+}
 @compute @workgroup_size(1)
 fn main() {
   let before = words[${loopWords.produced}];
@@ -108,11 +120,15 @@ fn main() {
   words[${loopLayout.proposalCount}] = used;
   words[${loopLayout.proposalAccepted}] = count;
   for (var row = 0u; row < used; row += 1u) { words[${loopLayout.proposal}u + row] = tokens[row]; }
-  let reached = min(min(count, used - 1u), ${Math.min(depth, maxDepths)}u);
+  words[${loopLayout.proposalNext}] = next[0];
+  words[${loopLayout.proposalBranches}] = ${Number(!chain)}u;
+  for (var i = 0u; i < count; i += 1u) { words[${loopLayout.proposalPath}u + i] = min(path[i], ${width - 1}u); }
+  let last = words[${loopLayout.proposalPath}u + count - 1u];
+  let reached = min(count - 1u + u32(${verifiedBehind[chain ? 'chain' : 'tree']}), ${maxDepths}u);
   for (var d = 0u; d < reached; d += 1u) { words[${loopLayout.draftedAtDepth}u + d] += 1u; }
   for (var d = 1u; d < min(count, ${maxDepths + 1}u); d += 1u) { words[${loopLayout.acceptedAtDepth - 1}u + d] += 1u; }
   var going = true;
-  for (var i = 1u; i < count && going; i += 1u) { going = emit(tokens[min(path[i], ${width - 1}u)]); }
+  for (var i = 1u; i < count && going; i += 1u) { going = emit(tokens[words[${loopLayout.proposalPath}u + i]]); }
   if (going) { _ = emit(next[0]); }
   kept[0] = words[${loopWords.produced}] - before;
 }`,
@@ -120,7 +136,7 @@ fn main() {
 
 interface KeepAttributes {
   readonly width: number;
-  readonly depth: number;
+  readonly chain: boolean;
 }
 
 /** Order of operands: next, loop, history, counts, then for trees tokens, rows, path, accepted. */
@@ -128,7 +144,7 @@ const keepOperation = defineOperation<KeepAttributes>({
   name: 'keep',
   writes: [1, 2, 3],
   infer: () => [{ shape: [1], dtype: 'u32' }],
-  reference([next, loop, history, counts, tokens, rows, path, accepted], { width, depth }) {
+  reference([next, loop, history, counts, tokens, rows, path, accepted], { width, chain }) {
     const words = loop!.data;
     const vocabSize = counts!.shape[1]!;
     const before = words[loopWords.produced]!;
@@ -163,12 +179,22 @@ const keepOperation = defineOperation<KeepAttributes>({
     words[loopWords.accepted]! += count - 1;
     words[loopLayout.proposalCount] = used;
     words[loopLayout.proposalAccepted] = count;
-    if (tokens) words.set(tokens.data.subarray(0, used), loopLayout.proposal);
-    const reached = Math.min(count, used - 1, depth, maxDepths);
+    words[loopLayout.proposalNext] = next!.data[0]!;
+    words[loopLayout.proposalBranches] = Number(!chain);
+    words[loopLayout.proposal] = words[loopWords.anchor]!;
+    const rowsOfPath = Array.from({ length: count }, (_, i) => Math.min(path?.data[i] ?? 0, width - 1));
+    if (tokens) {
+      words.set(tokens.data.subarray(0, used), loopLayout.proposal);
+      words.set(rowsOfPath, loopLayout.proposalPath);
+    }
+    const last = rowsOfPath.at(-1)!;
+    const parents = words.subarray(loopLayout.proposalParents + 1, loopLayout.proposalParents + used);
+    const verifiedBehind = chain ? last + 1 < used : parents.includes(last);
+    const reached = Math.min(count - 1 + Number(verifiedBehind), maxDepths);
     for (let d = 0; d < reached; d++) words[loopLayout.draftedAtDepth + d]! += 1;
     for (let d = 1; d < Math.min(count, maxDepths + 1); d++) words[loopLayout.acceptedAtDepth + d - 1]! += 1;
     let going = true;
-    for (let i = 1; i < count && going; i++) going = emit(tokens!.data[path!.data[i]!]!);
+    for (let i = 1; i < count && going; i++) going = emit(tokens!.data[rowsOfPath[i]!]!);
     if (going) emit(next!.data[0]!);
     const kept = words[loopWords.produced]! - before;
     return [{ shape: [1], dtype: 'u32', data: Float64Array.of(kept) } satisfies NdArray];
@@ -223,5 +249,8 @@ const keepOperation = defineOperation<KeepAttributes>({
 export function keep(tree: TokenTree, accepted: Accepted, states: LoopStates): Tensor {
   const operands: Operand[] = [accepted.next, states.loop, states.history, states.sampling.counts];
   if (tree.width > 1) operands.push(tree.tokens, tree.count, accepted.path, accepted.count);
-  return accepted.next.graph.apply(keepOperation, operands, { width: tree.width, depth: tree.depth })[0]!;
+  return accepted.next.graph.apply(keepOperation, operands, {
+    width: tree.width,
+    chain: tree.chain || !tree.parents,
+  })[0]!;
 }

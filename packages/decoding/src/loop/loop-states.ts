@@ -11,19 +11,29 @@ export const maxDepths = 64;
 export const loopLayout = {
   /** Number of stop tokens. */
   stopCount: loopStateWords,
-  /** Stop tokens. */
-  stops: loopStateWords + 4,
-  /** How often a draft was verified at each depth, from depth 1. */
-  draftedAtDepth: loopStateWords + 4 + maxStopTokens,
-  /** How often it was accepted. */
-  acceptedAtDepth: loopStateWords + 4 + maxStopTokens + maxDepths,
-  /** Tokens of the last verified tree, the anchor first. */
-  proposal: loopStateWords + 4 + maxStopTokens + 2 * maxDepths,
-  /** Rows of it in use. */
+  /** Rows of the last verified tree that were in use. */
   proposalCount: loopStateWords + 1,
   /** Rows of its accepted path, the anchor included, before stops and limits. */
   proposalAccepted: loopStateWords + 2,
-  words: loopStateWords + 4 + maxStopTokens + 3 * maxDepths,
+  /** The token that the target chose behind that path. */
+  proposalNext: loopStateWords + 3,
+  /** 0: it was a chain, and each row's parent is the row before; 1: parents lie at `proposalParents`. */
+  proposalBranches: loopStateWords + 4,
+  /** Stop tokens. */
+  stops: loopStateWords + 8,
+  /** How often a draft was verified at each depth, from depth 1. */
+  draftedAtDepth: loopStateWords + 8 + maxStopTokens,
+  /** How often it was accepted. */
+  acceptedAtDepth: loopStateWords + 8 + maxStopTokens + maxDepths,
+  /** Tokens of the last verified tree, the anchor first. */
+  proposal: loopStateWords + 8 + maxStopTokens + 2 * maxDepths,
+  /** End of what is read after every round; what follows is read for reports of rounds only. */
+  counterWords: loopStateWords + 8 + maxStopTokens + 3 * maxDepths,
+  /** Row of each row's parent, where it was no chain. */
+  proposalParents: loopStateWords + 8 + maxStopTokens + 3 * maxDepths,
+  /** Rows of the accepted path, the anchor first. */
+  proposalPath: loopStateWords + 8 + maxStopTokens + 4 * maxDepths,
+  words: loopStateWords + 8 + maxStopTokens + 5 * maxDepths,
 } as const;
 
 /** Why a run ended, as the GPU writes it into the loop state. */

@@ -1,7 +1,7 @@
 import { hold, testDevice } from '@forerun/tensor/harness';
 import { describe, expect, it } from 'vitest';
 import { startWords } from '../engine/measure.ts';
-import { loopStates } from './loop-states.ts';
+import { loopLayout, loopStates } from './loop-states.ts';
 import { advance, prefillRows } from './prefill-rows.ts';
 import { roundHead } from './round-head.ts';
 import { treeRows } from './tree-rows.ts';
@@ -48,17 +48,21 @@ describe('rows of a pass', () => {
     }
   });
 
-  it('finds the slots of ancestors in a tree', async () => {
-    const { outputs } = await hold(device, {
+  it('finds the slots of ancestors in a tree, and keeps its parents for reports', async () => {
+    const { loop } = loopStates(32, 10);
+    const { outputs, states } = await hold(device, {
       inputs: {
         parents: { shape: [6], dtype: 'u32', data: [0, 0, 0, 1, 3, 2] },
         depths: { shape: [6], dtype: 'u32', data: [0, 1, 1, 2, 3, 2] },
         length: { shape: [1], dtype: 'u32', data: [10] },
       },
-      body: ({ parents, depths, length }) => ({ ...treeRows({ parents, depths, depth: 3 }, length) }),
+      body: ({ parents, depths, length }) => ({ ...treeRows({ parents, depths, depth: 3 }, { length, loop }) }),
+      states: new Map([[loop, startWords({})]]),
       tolerance: 0,
     });
     expect(Array.from(outputs['path']!.subarray(16, 20))).toEqual([10, 11, 13, 14]);
     expect([...outputs['indexes']!]).toEqual([10, 11, 11, 12, 13, 12]);
+    const { proposalParents } = loopLayout;
+    expect([...states.get(loop)!.slice(proposalParents, proposalParents + 6)]).toEqual([0, 0, 0, 1, 3, 2]);
   });
 });

@@ -36,13 +36,16 @@ function anchorTree(graph: Graph, anchor: Tensor): TokenTree {
 }
 
 /** The rows that verify a tree. */
-export function verifyRows(tree: TokenTree, head: RoundHead): Rows {
+export function verifyRows(tree: TokenTree, head: RoundHead, { loop }: LoopStates): Rows {
   const { positions, length } = head;
   const shared = { inputs: tree.tokens, slots: positions, count: tree.count, length };
   if (tree.chain || !tree.parents || !tree.depths) {
     return { ...shared, positions, depths: positions, spans: head.nexts };
   }
-  const { indexes, path } = treeRows({ parents: tree.parents, depths: tree.depths, depth: tree.depth }, length);
+  const { indexes, path } = treeRows(
+    { parents: tree.parents, depths: tree.depths, depth: tree.depth },
+    { length, loop },
+  );
   return { ...shared, positions: indexes, depths: indexes, spans: indexes.add(1), path };
 }
 
@@ -87,7 +90,7 @@ export function traceRound(parts: RoundParts, width: number): Graph {
     graph.section = 'draft';
     const tree = drafting ? drafting.drafter.propose(round, drafting.state) : anchorTree(graph, head.anchor);
     graph.section = 'verify';
-    const rows = verifyRows(tree, head);
+    const rows = verifyRows(tree, head, loop);
     const { hidden, taps } = decoder.forward(rows, state, needs.taps ? { taps: needs.taps } : {});
     const normed = decoder.norm(hidden);
     const logits = decoder.head(normed);

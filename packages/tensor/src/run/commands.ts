@@ -4,8 +4,18 @@ import type { State } from '../graph/state.ts';
 import { elementCount } from '../graph/dtype.ts';
 import type { HostArray, StateBuffers } from './state-buffers.ts';
 import { hostArray } from './state-buffers.ts';
+import type { PassMs } from './pass-clock.ts';
 import { PassClock } from './pass-clock.ts';
 import { Program } from './program.ts';
+
+/** How a submit is made. */
+export interface CommandOptions {
+  /**
+   * Measures the time that the GPU spends in compute passes; it needs the `timestamp-query` feature. `'sections'` gives each section
+   * of a program a pass of its own, so that they are told apart.
+   */
+  readonly timed?: boolean | 'sections';
+}
 
 /** What a run of a program needs from the host. */
 export interface RunOptions {
@@ -30,18 +40,33 @@ export class Commands {
   readonly #encoder: GPUCommandEncoder;
   readonly #afterSubmit: (() => void)[] = [];
   readonly #clock: PassClock | undefined;
+  readonly #cutsSections: boolean;
   #pass: GPUComputePassEncoder | undefined;
+  #section = '';
 
-  /** `timed` measures the time that the GPU spends in compute passes; it needs the `timestamp-query` feature. */
-  constructor(device: Device, { timed = false }: { readonly timed?: boolean } = {}) {
+  constructor(device: Device, { timed = false }: CommandOptions = {}) {
     device.check();
     this.#device = device;
     this.#encoder = device.gpu.createCommandEncoder();
     this.#clock = timed ? new PassClock(device) : undefined;
+    this.#cutsSections = timed === 'sections';
   }
 
   /** Milliseconds that the GPU spent in the compute passes of this submit. Resolves after `submit`. */
   gpuMs(): Promise<number> {
+    return this.#times().then((passes) => passes.reduce((sum, { ms }) => sum + ms, 0));
+  }
+
+  /** The same by section of the programs, for a submit that was made with `timed: 'sections'`. */
+  sectionMs(): Promise<Readonly<Record<string, number>>> {
+    return this.#times().then((passes) => {
+      const sums: Record<string, number> = {};
+      for (const { section, ms } of passes) sums[section] = (sums[section] ?? 0) + ms;
+      return sums;
+    });
+  }
+
+  #times(): Promise<readonly PassMs[]> {
     const clock = this.#clock;
     if (!clock)
       throw new ArgumentError('This submit is not timed; make it with `new Commands(device, { timed: true })`.');
@@ -55,11 +80,16 @@ export class Commands {
   /** Appends a run. */
   run(program: Program, { states, bound = 0 }: RunOptions = {}): this {
     const groups = program.bindGroups(states);
-    const pass = (this.#pass ??= this.#encoder.beginComputePass(this.#clock?.next()));
     let current: GPUComputePipeline | undefined;
     program.dispatches.forEach((dispatch, index) => {
       const [x, y, z] = Program.grid(dispatch, bound);
       if (x === 0 || y === 0 || z === 0) return;
+      if (this.#cutsSections && dispatch.section !== this.#section) {
+        this.#endPass();
+        this.#section = dispatch.section;
+        current = undefined;
+      }
+      const pass = (this.#pass ??= this.#encoder.beginComputePass(this.#clock?.next(this.#section)));
       if (dispatch.pipeline.pipeline !== current) {
         current = dispatch.pipeline.pipeline;
         pass.setPipeline(current);

@@ -5,11 +5,18 @@ import { ArgumentError } from '../errors.ts';
 /** Compute passes that one clock can time. */
 const maxPasses = 64;
 
+/** What one compute pass took. */
+export interface PassMs {
+  /** The section that it ran. */
+  readonly section: string;
+  readonly ms: number;
+}
+
 /** Times the compute passes of one submit by the timestamps at their ends. */
 export class PassClock {
   readonly #device: Device;
   readonly #queries: GPUQuerySet;
-  #passes = 0;
+  readonly #sections: string[] = [];
 
   constructor(device: Device) {
     if (!device.has('timestamp-query')) {
@@ -19,10 +26,12 @@ export class PassClock {
     this.#queries = device.gpu.createQuerySet({ type: 'timestamp', count: 2 * maxPasses });
   }
 
-  /** What the next pass must be made with. */
-  next(): GPUComputePassDescriptor {
-    if (this.#passes === maxPasses) throw new ArgumentError(`A timed submit has at most ${maxPasses} compute passes.`);
-    const first = 2 * this.#passes++;
+  /** What the next pass, which runs `section`, must be made with. */
+  next(section: string): GPUComputePassDescriptor {
+    if (this.#sections.length === maxPasses) {
+      throw new ArgumentError(`A timed submit has at most ${maxPasses} compute passes.`);
+    }
+    const first = 2 * (this.#sections.push(section) - 1);
     return {
       timestampWrites: {
         querySet: this.#queries,
@@ -33,23 +42,25 @@ export class PassClock {
   }
 
   /** Records the copy of all timestamps; what it returns reads them, in ms, after the submit. */
-  resolve(encoder: GPUCommandEncoder): () => Promise<number> {
-    const bytes = Math.max(1, this.#passes) * 16;
+  resolve(encoder: GPUCommandEncoder): () => Promise<readonly PassMs[]> {
+    const bytes = Math.max(1, this.#sections.length) * 16;
     const resolved = this.#device.buffer(bytes, {
       usage: usage.queryResolve | usage.copySource,
       label: 'timestamps',
       purpose: 'other',
     });
     const loan = this.#device.staging.borrow(bytes);
-    encoder.resolveQuerySet(this.#queries, 0, 2 * this.#passes, resolved, 0);
+    encoder.resolveQuerySet(this.#queries, 0, 2 * this.#sections.length, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, loan.buffer, 0, bytes);
     return async () => {
       const stamps = new BigUint64Array(await loan.read(bytes));
       resolved.destroy();
       this.#queries.destroy();
-      let ns = 0n;
-      for (let pass = 0; pass < this.#passes; pass++) ns += stamps[2 * pass + 1]! - stamps[2 * pass]!;
-      return Number(ns) / 1e6;
+      return this.#sections.map((section, pass) => {
+        // A clock that is set back between two reads gives a difference that says nothing.
+        const ns = BigInt.asIntN(64, stamps[2 * pass + 1]! - stamps[2 * pass]!);
+        return { section, ms: Math.max(0, Number(ns)) / 1e6 };
+      });
     };
   }
 }
