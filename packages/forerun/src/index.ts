@@ -6,7 +6,7 @@ export type { ChatOptions } from './model/chat.ts';
 export { Chat } from './model/chat.ts';
 export type { DrafterChoice, DrafterName } from './model/drafter-choice.ts';
 export { drafterNames } from './model/drafter-choice.ts';
-export type { GenerationPiece, GenerationResult, PieceToken } from './model/generation.ts';
+export type { GenerationPiece, GenerationResult, PieceNode, PieceRound, PieceToken } from './model/generation.ts';
 export { Generation } from './model/generation.ts';
 export type { GenerateOptions, LoadedModelParts, Prompt } from './model/loaded-model.ts';
 export { LoadedModel } from './model/loaded-model.ts';
@@ -18,6 +18,7 @@ export type {
   Engine,
   GenerateRequest,
   GenerationStatistics,
+  PhaseTimes,
   MemoryEstimate,
   SamplingSettings,
   StopReason,

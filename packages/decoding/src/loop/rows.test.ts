@@ -63,6 +63,6 @@ describe('rows of a pass', () => {
     expect(Array.from(outputs['path']!.subarray(16, 20))).toEqual([10, 11, 13, 14]);
     expect([...outputs['indexes']!]).toEqual([10, 11, 11, 12, 13, 12]);
     const { proposalParents } = loopLayout;
-    expect([...states.get(loop)!.slice(proposalParents, proposalParents + 6)]).toEqual([0, 0, 0, 1, 3, 2]);
+    expect(Array.from(states.get(loop)!.subarray(proposalParents, proposalParents + 6))).toEqual([0, 0, 0, 1, 3, 2]);
   });
 });

@@ -1,4 +1,4 @@
-import type { GenerationStatistics } from '@forerun/decoding';
+import type { GenerationStatistics, RoundReport, TreeNode } from '@forerun/decoding';
 
 /** A token with its text. */
 export interface PieceToken {
@@ -7,6 +7,19 @@ export interface PieceToken {
   readonly text: string;
   /** Whether it was guessed by a drafter and accepted, or chosen by the model itself. */
   readonly origin: 'draft' | 'model';
+}
+
+/** A node of the tree that a round verified. */
+export interface PieceNode extends TreeNode {
+  /** Its text as it follows its parent; empty without a tokenizer. */
+  readonly text: string;
+}
+
+/** The round behind a piece, with the texts of its tokens. */
+export interface PieceRound extends Omit<RoundReport, 'nodes' | 'next'> {
+  readonly nodes: readonly PieceNode[];
+  /** The token that the target chose behind the accepted path. */
+  readonly next: Omit<PieceToken, 'origin'>;
 }
 
 /** What one round gave. */
@@ -19,6 +32,8 @@ export interface GenerationPiece {
   readonly rejected: readonly Omit<PieceToken, 'origin'>[];
   /** Rows of the round: 1 is a step of plain decoding. */
   readonly width: number;
+  /** The round itself, where `rounds` was asked for. */
+  readonly round?: PieceRound;
 }
 
 /** A text that is complete. */

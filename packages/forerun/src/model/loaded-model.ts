@@ -19,7 +19,7 @@ export type Prompt = string | readonly number[] | readonly ChatMessage[];
 /** What to generate, and how; what is left open follows the checkpoint's generation_config.json. */
 export interface GenerateOptions extends Pick<
   GenerateRequest,
-  'maxTokens' | 'stopTokens' | 'stopStrings' | 'width' | 'widths' | 'signal'
+  'maxTokens' | 'stopTokens' | 'stopStrings' | 'width' | 'widths' | 'rounds' | 'signal'
 > {
   /** Temperature, filters, penalties and seed. Without a seed one is drawn, and told in the result. */
   readonly sampling?: Partial<SamplingSettings>;

@@ -44,6 +44,30 @@ describe('Pieces', () => {
     expect(piece.rejected.map(({ text }) => text)).toEqual(['b', 'd', 'e']);
   });
 
+  it('gives the nodes of a reported round their text', () => {
+    const node = (token: number, parent: number, depth: number, accepted: boolean) => ({
+      token,
+      parent,
+      depth,
+      accepted,
+    });
+    const [a, b, c] = bytes('abc');
+    const round = {
+      nodes: [node(a!, -1, 0, true), node(b!, 0, 1, true), node(300, 0, 1, false)],
+      path: [0, 1],
+      next: c!,
+      disagreed: false,
+      times: undefined,
+    };
+    const step = { tokens: bytes('bc'), text: 'bc', width: 4, drafts: [b!, 300], accepted: 1, round };
+    const piece = new Pieces(tokenizer, bytes('a')).of(step);
+    expect(piece.round).toEqual({
+      ...round,
+      nodes: round.nodes.map((one, row) => ({ ...one, text: ['a', 'b', ''][row] })),
+      next: { id: c, text: 'c' },
+    });
+  });
+
   it('gives the text of a character with its last byte', () => {
     const [first, second] = bytes('é');
     const pieces = new Pieces(tokenizer, bytes('a'));

@@ -1,6 +1,6 @@
 import type { StreamingDetokenizer, Tokenizer } from '@forerun/checkpoints';
-import type { GenerationStep } from '@forerun/decoding';
-import type { GenerationPiece } from './generation.ts';
+import type { GenerationStep, RoundReport } from '@forerun/decoding';
+import type { GenerationPiece, PieceRound } from './generation.ts';
 
 /** Tokens before a text that decide how its first character is written. */
 const contextTokens = 16;
@@ -35,7 +35,22 @@ export class Pieces {
       origin: index < accepted.length ? ('draft' as const) : ('model' as const),
     }));
     this.#last = step.tokens.at(-1) ?? anchor;
-    return { text: step.text, tokens, rejected: this.#rejected(step, accepted, anchor), width: step.width };
+    return {
+      text: step.text,
+      tokens,
+      rejected: this.#rejected(step, accepted, anchor),
+      width: step.width,
+      ...(step.round ? { round: this.#round(step.round) } : {}),
+    };
+  }
+
+  #round({ nodes, next, ...rest }: RoundReport): PieceRound {
+    const after = (id: number, row: number | undefined): string => this.#text(id, nodes[row ?? -1]?.token);
+    return {
+      ...rest,
+      nodes: nodes.map((node) => ({ ...node, text: after(node.token, node.parent) })),
+      next: { id: next, text: after(next, rest.path.at(-1)) },
+    };
   }
 
   /** Guesses that are not on the kept path. What was accepted behind the end of the text is neither kept nor rejected. */
@@ -48,8 +63,9 @@ export class Pieces {
   }
 
   /** A guess's text as it would have followed `before`; ids outside of the vocabulary have none. */
-  #text(id: number, before: number): string {
+  #text(id: number, before: number | undefined): string {
     if (!this.#tokenizer || id >= this.#tokenizer.vocabSize) return '';
-    return this.#tokenizer.decode([id], { after: [before], skipSpecialTokens: false });
+    const after = before === undefined || before >= this.#tokenizer.vocabSize ? [] : [before];
+    return this.#tokenizer.decode([id], { after, skipSpecialTokens: false });
   }
 }

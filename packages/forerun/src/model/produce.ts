@@ -20,12 +20,13 @@ export function generationRequest(
   options: GenerateOptions,
 ): CompleteRequest {
   const { generation, tokenizer } = model;
-  const { sampling: asked = {}, maxTokens = generation.maxNewTokens, width, widths, signal } = options;
+  const { sampling: asked = {}, maxTokens = generation.maxNewTokens, width, widths, rounds, signal } = options;
   const seed = asked.seed ?? drawSeed();
   const stopStrings = options.stopStrings ?? (tokenizer ? generation.stopStrings : []);
   return {
     ...(width === undefined ? {} : { width }),
     ...(widths ? { widths } : {}),
+    ...(rounds ? { rounds } : {}),
     ...(signal ? { signal } : {}),
     prompt,
     seed,
