@@ -1,6 +1,16 @@
 import type { DecoderState, DrafterState, Past, Rows } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
-import { gatherRows, type Graph, readState, reduce, State, type Tensor, writeRows, writeState } from '@forerun/tensor';
+import {
+  concat,
+  gatherRows,
+  type Graph,
+  readState,
+  reduce,
+  State,
+  type Tensor,
+  writeRows,
+  writeState,
+} from '@forerun/tensor';
 import type { KnownRows } from './known-rows.ts';
 
 /** Rows beyond the capacity, for drafts past the last token that can be kept. */
@@ -63,6 +73,42 @@ export class FeatureMemory implements DrafterState {
     const slots = readState(length.graph, this.#fed).add(step);
     const positions = length.add(step);
     return { inputs, positions, depths: slots, slots, spans: positions.add(1), count, length: slots };
+  }
+
+  /**
+   * Rows of one level of a draft tree: they lie behind the known rows in the cache, and each sees the known rows, its ancestors and itself.
+   *
+   * @param inputs - `[M]` u32 tokens of the nodes.
+   * @param level.depth - Depth of the nodes under the anchor, from 1.
+   * @param level.begin - Rows of the levels above.
+   * @param level.above - `[M, depth - 1]` u32: where the ancestors of each row lie, counted from the end of the known rows; none at depth 1.
+   * @param level.ready - `[1]` u32: 0 where no row is in use.
+   * @returns `rows`, and `places` `[M, depth]` u32: as `above`, each row itself included.
+   */
+  levelRows(
+    length: Tensor,
+    inputs: Tensor,
+    level: { readonly depth: number; readonly begin: number; readonly above?: Tensor; readonly ready: Tensor },
+  ): { readonly rows: Rows; readonly places: Tensor } {
+    const { depth, begin, above, ready } = level;
+    const { graph } = length;
+    const M = inputs.shape[0]!;
+    const own = graph.constant(Uint32Array.from({ length: M }, (_, row) => begin + row));
+    const places = above ? concat([above, own.reshape([M, 1])], 1) : own.reshape([M, 1]);
+    const fed = readState(graph, this.#fed);
+    const steps = graph.constant(new Uint32Array(M).fill(depth - 1));
+    const positions = steps.add(length);
+    const rows: Rows = {
+      inputs,
+      positions,
+      depths: steps.add(fed),
+      slots: own.add(fed),
+      spans: positions.add(1),
+      count: ready.mul(M),
+      length: fed,
+      path: places.add(fed),
+    };
+    return { rows, places };
   }
 
   /** Counts known rows as kept, and keeps `values` `[M, width]` of the last of them. */

@@ -1,16 +1,16 @@
 import type { Drafter } from '@forerun/contracts';
 import type { FeatureHead } from '@forerun/mtp';
-import { featureChain, type FeatureChainOptions } from '../features/feature-chain.ts';
+import { featureDrafter, type FeatureDrafterOptions } from '../features/feature-drafter.ts';
 
 /**
- * Drafts with the multi-token prediction module of a model's own checkpoint (arXiv:2412.19437, section 2.2): a chain of `width - 1`
- * tokens from its first layer, used again and again on its own output, made with the target's settings and noise.
+ * Drafts with the multi-token prediction module of a model's own checkpoint (arXiv:2412.19437, section 2.2), its first layer used again and
+ * again on its own output: a chain of `width - 1` tokens made with the target's settings and noise, or a tree as EAGLE's.
  *
  * @param head - From `mtpHead` of `@forerun/mtp`, made for the target.
- * @param options - `depth`: most tokens that are drafted in a round, however wide it is.
- * @throws ArgumentError for a depth that is not a whole number of at least 1; MismatchedPartsError when a conversation is to hold more
- *   tokens than the module was made for.
+ * @param options - Which tree; `chain` by default, as the modules are published.
+ * @throws ArgumentError for a tree that cannot be made; MismatchedPartsError when a conversation is to hold more tokens than the module was
+ *   made for, and for a tree and a target that verifies chains only.
  */
-export function mtp(head: FeatureHead, options: FeatureChainOptions = {}): Drafter {
-  return featureChain(head, options);
+export function mtp(head: FeatureHead, options: FeatureDrafterOptions = {}): Drafter {
+  return featureDrafter(head, options, 'chain');
 }

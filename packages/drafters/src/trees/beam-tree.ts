@@ -1,5 +1,6 @@
 import type { TokenTree } from '@forerun/contracts';
-import { ArgumentError, concat, gatherRows, maxTopK, reduce, type Tensor, topK } from '@forerun/tensor';
+import { ArgumentError, concat, maxTopK, type Tensor, topK } from '@forerun/tensor';
+import { bestCandidates, pick } from './candidates.ts';
 import { poolTree } from './pool-tree.ts';
 
 /** Nodes of one depth that are drafted on. */
@@ -32,16 +33,6 @@ export interface BeamTreeOptions {
   readonly tokensOf?: (indexes: Tensor) => Tensor;
 }
 
-/** Log-probabilities and indexes of the k best of each row. */
-function best(logits: Tensor, k: number): { readonly scores: Tensor; readonly indexes: Tensor } {
-  const { values, indices } = topK(logits, k);
-  const largest = reduce(logits, 'max', { keepDims: true });
-  const normaliser = reduce(logits.sub(largest).exp(), 'sum', { keepDims: true }).log();
-  return { scores: values.sub(largest).sub(normaliser), indexes: indices };
-}
-
-const pick = (column: Tensor, rows: Tensor) => gatherRows(column.reshape([-1, 1]), rows).reshape([-1]);
-
 /**
  * A dynamic tree (EAGLE-2): at each depth the k nodes of greatest joint probability are drafted on, with k children each; of all
  * nodes seen, the `width - 1` best make the tree.
@@ -58,7 +49,7 @@ export function beamTree(options: BeamTreeOptions): TokenTree {
   if (!Number.isInteger(depth) || depth < 1)
     throw new ArgumentError(`beamTree: expected a depth of at least 1, got ${depth}.`);
   const { graph } = anchor;
-  const first = best(options.logits, k);
+  const first = bestCandidates(options.logits, k);
   const zeros = graph.constant(new Uint32Array(k));
   let level: Beams = {
     depth: 1,
@@ -71,7 +62,7 @@ export function beamTree(options: BeamTreeOptions): TokenTree {
   let places = graph.constant(Uint32Array.from({ length: k }, (_, i) => i));
   const ofBeam = graph.constant(Uint32Array.from({ length: k * k }, (_, i) => Math.floor(i / k)));
   for (let at = 2; at <= depth; at++) {
-    const children = best(expand(level), k);
+    const children = bestCandidates(expand(level), k);
     const scores = children.scores.add(level.scores.reshape([k, 1])).reshape([k * k]);
     const tokens = tokensOf(children.indexes.reshape([k * k]));
     pool.tokens.push(tokens);

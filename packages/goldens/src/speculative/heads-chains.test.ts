@@ -38,12 +38,15 @@ async function own<Head extends { readonly weights: readonly Weight[] }>(
 
 const targetConfig = await target.checkpoint.config();
 const eagleOf = async (name: string) =>
-  eagle(await own(goldenCase(name).open(), (checkpoint) => eagleHead(checkpoint, decoder)));
+  eagle(await own(goldenCase(name).open(), (checkpoint) => eagleHead(checkpoint, decoder)), { tree: 'chain' });
 const medusaOf = async (file: string) =>
-  medusa(await own(goldenCase('medusa-heads').open(file), (checkpoint) => medusaHeads(checkpoint, decoder)));
+  medusa(await own(goldenCase('medusa-heads').open(file), (checkpoint) => medusaHeads(checkpoint, decoder)), {
+    tree: 'chain',
+  });
 const hydraOf = async (name: string) =>
   hydra(
     await own(goldenCase(name).open('hydra_lm_head.safetensors'), (one) => hydraHeads(one, decoder, { targetConfig })),
+    { tree: 'chain' },
   );
 
 /** A block drafter of one layer with random weights. */
@@ -183,7 +186,7 @@ test('eagle-loop: EAGLE-3 drafts and keeps what the published loop does, round b
   const { prompt: begin, tokens, rounds } = runs.find(({ name }) => name === 'eagle3_chain')!;
   // The published loop takes the first token from the prompt's own pass.
   const head = await own(goldenCase('eagle3').open(), (checkpoint) => eagleHead(checkpoint, decoder));
-  const conversation = engine.open({ drafter: eagle(head, { depth: 4 }) });
+  const conversation = engine.open({ drafter: eagle(head, { tree: 'chain', depth: 4 }) });
   const steps: { readonly drafts: readonly number[]; readonly accepted: number }[] = [];
   const request = { prompt: [...begin, tokens[0]!], maxTokens: tokens.length, width: 8 };
   for await (const { drafts, accepted } of conversation.generate(request)) steps.push({ drafts, accepted });
