@@ -63,6 +63,34 @@ describe('nGram', () => {
     expect(await propose([1, 2, 9, 2], { width: 4, shortest: 2 })).toEqual([]);
   });
 
+  it('takes continuations from a part of the history', async () => {
+    const tokens = [7, 1, 2, 3, 9, 4, 1, 2, 5, 6, 1, 2];
+    expect(await propose(tokens, { width: 5, before: 6 })).toEqual([3, 9, 4]);
+    expect(await propose(tokens, { width: 5, before: 3 })).toEqual([]);
+    expect(await propose(tokens, { width: 3, before: 100 })).toEqual([5, 6]);
+  });
+
+  it('ends before tokens that are not to be proposed, and passes over matches that would begin with one', async () => {
+    const tokens = [1, 2, 3, 4, 1, 2, 5, 6, 8, 1, 2];
+    expect(await propose(tokens, { width: 5, endTokens: [8, 4] })).toEqual([5, 6]);
+    expect(await propose(tokens, { width: 5, endTokens: [5] })).toEqual([]);
+    expect(await propose(tokens, { width: 5, forbidden: [5] })).toEqual([3, 4, 1, 2]);
+    expect(await propose(tokens, { width: 5, forbidden: [8] })).toEqual([5, 6]);
+    expect(await propose(tokens, { width: 5, forbidden: [5, 3] })).toEqual([]);
+    expect(await propose(tokens, { width: 5, longest: 2, noRepeat: 3 })).toEqual([]);
+    expect(await propose([2, 3, 1, 2, 3, 4, 5, 2], { width: 5, longest: 1, noRepeat: 3 })).toEqual([3]);
+    expect(await propose([2, 3, 4, 2, 3, 5, 2], { width: 5, longest: 1, noRepeat: 3 })).toEqual([3]);
+  });
+
+  it('agrees with a plain search under limits on random histories', async () => {
+    const random = randomSource(4);
+    for (const length of [5, 40, 300]) {
+      const tokens = Array.from({ length }, () => random.integer(6));
+      await propose(tokens, { width: 9, noRepeat: 2 + random.integer(3), endTokens: [random.integer(6)] });
+      await propose(tokens, { width: 9, noRepeat: 8, forbidden: [random.integer(6)], before: random.integer(length) });
+    }
+  });
+
   it('agrees with a plain search on random histories and every width', async () => {
     const random = randomSource(9);
     for (const length of [1, 63, 100, 1000]) {
@@ -94,6 +122,10 @@ describe('nGram', () => {
       { shortest: 3, longest: 2 },
       { longest: 1.5 },
       { longest: 256 },
+      { before: -1 },
+      { noRepeat: 0.5 },
+      { forbidden: [-1] },
+      { endTokens: Array.from({ length: 65 }, (_, token) => token) },
     ]) {
       expect(() => nGram(options)).toThrow(ArgumentError);
     }

@@ -2,7 +2,9 @@ import { readdir } from 'node:fs/promises';
 import { folderSource } from '@forerun/checkpoints';
 import { type Device, ForerunError } from '@forerun/tensor';
 import { GoldenFileError } from '../golden-file.ts';
+import { layerSkip } from './early-exit-cases.ts';
 import { verifierExact } from './enumeration-cases.ts';
+import { promptLookup } from './lookup-cases.ts';
 import { medusaBuffers, medusaSelect, typicalSets } from './medusa-cases.ts';
 import { modelCase } from './model-cases.ts';
 import { deepseekModule, mimoModule, qwenModule } from './prediction-cases.ts';
@@ -16,7 +18,9 @@ export type CaseRunner = (one: SpeculativeCase) => Promise<string | undefined>;
 export const caseRunners: Readonly<Record<string, CaseRunner>> = {
   'draft-llama': modelCase,
   'eagle-posterior': eaglePosterior,
+  'hf-prompt-lookup': promptLookup,
   'hf-speculative-sampling': speculativeSampling,
+  layerskip: layerSkip,
   'medusa-buffers': medusaBuffers,
   'medusa-select': medusaSelect,
   'mtp-deepseek-v3': deepseekModule,
