@@ -59,9 +59,12 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
   const hardware = device.adapter.kind === 'hardware';
   const [runs, trials] = hardware ? [8, 5] : [1, 2];
   const leftOut: string[] = [];
+  const longest = Math.min(capacityTokens, engine.decoder.maxPositions);
   const fits = (tokens: number, what: string): boolean => {
-    if (tokens <= capacityTokens) return true;
-    leftOut.push(`${what} ${tokens}: the capacity is ${capacityTokens}`);
+    if (tokens <= longest) return true;
+    leftOut.push(
+      `${what} ${tokens}: ${longest < engine.decoder.maxPositions ? `the capacity is ${longest}` : `max_position_embeddings is ${longest}`}`,
+    );
     return false;
   };
 

@@ -24,6 +24,8 @@ export interface RandomEngineOptions {
   readonly seed: number;
   readonly cache?: 'f32' | 'f16' | undefined;
   readonly arithmetic?: Arithmetic | undefined;
+  /** Sizes of prefill passes; measured on the device without. */
+  readonly chunkTokens?: readonly number[] | undefined;
 }
 
 /** A model of any supported configuration with random weights: nothing is read, and host memory stays flat. */
@@ -31,7 +33,7 @@ export async function randomEngine(
   json: Readonly<Record<string, unknown>>,
   options: RandomEngineOptions,
 ): Promise<RandomEngine> {
-  const { device, weights, capacityTokens, seed, cache, arithmetic } = options;
+  const { device, weights, capacityTokens, seed, cache, arithmetic, chunkTokens } = options;
   const start = performance.now();
   const model = await loadModel(declaredCheckpoint(json, { weights }));
   const store = new WeightStore(device);
@@ -44,6 +46,7 @@ export async function randomEngine(
       capacityTokens: Math.min(capacityTokens, model.decoder.maxPositions),
       ...(cache ? { cache } : {}),
       ...(arithmetic ? { arithmetic } : {}),
+      ...(chunkTokens ? { chunkTokens } : {}),
       weights: { store, fill: () => fillRandom(store, { seed }) },
     });
     await device.idle();

@@ -1,10 +1,14 @@
 import type { WeightPolicy } from '@forerun/checkpoints';
+import type { Arithmetic, Device } from '@forerun/tensor';
 import { ArgumentError, requestDevice } from '@forerun/tensor';
 import { readFile } from 'node:fs/promises';
 import { reportEngine } from '../bench/engine-report.ts';
 import { engineReportText } from '../bench/engine-report-text.ts';
+import type { HeadKind } from '../bench/head-checkpoint.ts';
 import { presets } from '../bench/presets.ts';
 import { randomEngine } from '../bench/random-engine.ts';
+import { reportSpeculation, type SpeculationReport, speculationRoom } from '../bench/speculation-report.ts';
+import { speculationReportText } from '../bench/speculation-report-text.ts';
 import { jsonLine, line } from '../terminal/write.ts';
 
 /** Flags of `forerun bench --config … --random`. */
@@ -13,14 +17,35 @@ export interface ConfigBenchFlags {
   readonly random?: boolean;
   readonly weights?: WeightPolicy | undefined;
   readonly cache?: 'f32' | 'f16' | undefined;
-  readonly arithmetic?: 'f32' | 'f16' | undefined;
+  readonly arithmetic?: Arithmetic | undefined;
   readonly context?: number;
   readonly widths?: readonly number[];
-  readonly randomSeed?: number;
+  readonly seed?: number;
   readonly json?: boolean;
+  /** Measure replay at `acceptances`. */
+  readonly speculation?: boolean;
+  readonly acceptances?: readonly number[];
+  /** Configuration of a draft model. */
+  readonly draft?: string;
+  readonly heads?: readonly HeadKind[];
+  readonly nodes?: readonly number[];
+  readonly tokens?: number;
+  readonly runs?: number;
 }
 
-async function configuration(name: string): Promise<Readonly<Record<string, unknown>>> {
+/** What is measured when nothing was said. */
+const defaults = {
+  widths: [1, 2, 4, 8, 16],
+  acceptances: { hardware: [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95], software: [0.3, 0.8] },
+  nodes: { hardware: [1, 4, 8, 16, 32, 64], software: [1, 4] },
+  contexts: { hardware: [512, 4096, 32_768], software: [64] },
+  prefills: { hardware: [512, 4096], software: [32] },
+  replayWidths: { hardware: [2, 4, 8, 16], software: [4] },
+  tokens: { hardware: 128, software: 16 },
+  runs: { hardware: 3, software: 1 },
+} as const;
+
+async function configuration(option: string, name: string): Promise<Readonly<Record<string, unknown>>> {
   const preset = presets[name.toLowerCase()];
   if (preset) return preset;
   let text: string;
@@ -28,12 +53,12 @@ async function configuration(name: string): Promise<Readonly<Record<string, unkn
     text = await readFile(name, 'utf8');
   } catch (cause) {
     const known = Object.keys(presets).join(', ');
-    throw new ArgumentError(`--config: expected a config.json or one of ${known}; ${name} cannot be read.`, { cause });
+    throw new ArgumentError(`${option}: expected a config.json or one of ${known}; ${name} cannot be read.`, { cause });
   }
   try {
     return JSON.parse(text) as Readonly<Record<string, unknown>>;
   } catch (cause) {
-    throw new ArgumentError(`--config: ${name} is not JSON: ${(cause as Error).message}`, { cause });
+    throw new ArgumentError(`${option}: ${name} is not JSON: ${(cause as Error).message}`, { cause });
   }
 }
 
@@ -44,41 +69,86 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
       'bench --config measures shapes without weights; say --random too, or name a checkpoint with --model.',
     );
   }
-  const json = await configuration(flags.config!);
+  const json = await configuration('--config', flags.config!);
+  const draft = flags.draft === undefined ? undefined : await configuration('--draft', flags.draft);
   const device = await requestDevice();
-  const hardware = device.adapter.kind === 'hardware';
-  const contexts = flags.context ? [flags.context] : hardware ? [512, 4096, 32_768] : [64];
-  const prefills = hardware ? [512, 4096] : [32];
-  const longest = Math.max(...contexts, ...prefills.map((tokens) => tokens + 1));
   const weights = flags.weights === undefined || flags.weights === 'as-is' ? 'q4' : flags.weights;
-  const { engine, store, config, readyMs } = await randomEngine(json, {
-    device,
-    weights,
-    capacityTokens: longest,
-    seed: flags.randomSeed ?? 1,
-    cache: flags.cache,
-    arithmetic: flags.arithmetic,
-  });
-  const widths = flags.widths ?? [1, 2, 4, 8, 16];
+  const { kind } = device.adapter;
+  const contexts = flags.context ? [flags.context] : defaults.contexts[kind];
+  const prefills = defaults.prefills[kind];
+  const made = { device, weights, seed: flags.seed ?? 1, cache: flags.cache, arithmetic: flags.arithmetic };
+  const longest = Math.max(...contexts, ...prefills.map((tokens) => tokens + 1));
+  const { engine, store, config, readyMs } = await randomEngine(json, { ...made, capacityTokens: longest });
   const report = await reportEngine(engine, {
     store,
     config,
-    widths,
+    widths: flags.widths ?? defaults.widths,
     contexts,
     prefills,
     cache: flags.cache,
-    onStage: (stage) => void process.stderr.write(`${stage} …\n`),
+    onStage,
   });
-  if (!report.output_checked) process.exitCode = 1;
-  const head = {
-    config: flags.config,
-    weights,
-    cache: flags.cache ?? 'f32',
-    arithmetic: engine.arithmetic,
-    ready_ms: readyMs,
-    chunk_tokens: engine.chunkTokens,
-  };
-  if (flags.json) await jsonLine({ ...head, ...report });
-  else
-    await line(`${flags.config} in ${weights}, ready in ${(readyMs / 1000).toFixed(1)} s\n${engineReportText(report)}`);
+  const { chunkTokens, arithmetic } = engine;
+  engine.destroy();
+  const speculation =
+    flags.speculation || draft || flags.heads ? await measureSpeculation(flags, { json, draft, made }) : undefined;
+  if (!report.output_checked || speculation?.output_checked === false) process.exitCode = 1;
+  if (flags.json) {
+    await jsonLine({
+      config: flags.config,
+      weights,
+      cache: flags.cache ?? 'f32',
+      arithmetic,
+      ready_ms: readyMs,
+      chunk_tokens: chunkTokens,
+      ...report,
+      ...(speculation ? { speculation } : {}),
+    });
+    return;
+  }
+  await line(`${flags.config} in ${weights}, ready in ${(readyMs / 1000).toFixed(1)} s\n${engineReportText(report)}`);
+  if (speculation) await line(`\n${speculationReportText(speculation)}`);
+}
+
+const onStage = (stage: string): void => void process.stderr.write(`${stage} …\n`);
+
+/** Speculation on an engine of its own, which holds no more than it needs. */
+async function measureSpeculation(
+  flags: ConfigBenchFlags,
+  parts: {
+    json: Readonly<Record<string, unknown>>;
+    draft: Readonly<Record<string, unknown>> | undefined;
+    made: {
+      device: Device;
+      weights: WeightPolicy;
+      seed: number;
+      cache: 'f32' | 'f16' | undefined;
+      arithmetic: Arithmetic | undefined;
+    };
+  },
+): Promise<SpeculationReport> {
+  const { json, draft, made } = parts;
+  const { kind } = made.device.adapter;
+  const context = flags.context ?? defaults.contexts[kind][0];
+  const tokens = flags.tokens ?? defaults.tokens[kind];
+  onStage('an engine for speculation');
+  const random = await randomEngine(json, { ...made, capacityTokens: context + speculationRoom(tokens) });
+  try {
+    return await reportSpeculation(random, {
+      json,
+      weights: made.weights,
+      cache: made.cache,
+      context,
+      tokens,
+      pairs: flags.runs ?? defaults.runs[kind],
+      acceptances: flags.speculation ? (flags.acceptances ?? defaults.acceptances[kind]) : [],
+      widths: flags.widths ?? defaults.replayWidths[kind],
+      draft,
+      heads: flags.heads ?? [],
+      nodes: flags.nodes ?? defaults.nodes[kind],
+      onStage,
+    });
+  } finally {
+    random.engine.destroy();
+  }
 }

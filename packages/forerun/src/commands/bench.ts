@@ -1,4 +1,5 @@
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
+import { type HeadKind, headKinds } from '../bench/head-checkpoint.ts';
 import type { DrafterChoice } from '../model/drafter-choice.ts';
 import type { GenerationResult } from '../model/generation.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
@@ -6,13 +7,11 @@ import { table } from '../terminal/table.ts';
 import { jsonLine, line } from '../terminal/write.ts';
 import { presets } from '../bench/presets.ts';
 import { benchConfig, type ConfigBenchFlags } from './bench-config.ts';
-import { countOf, loadByFlags, type ModelFlags, withModelOptions } from './model-options.ts';
+import { countOf, loadByFlags, type ModelFlags, numberOf, withModelOptions } from './model-options.ts';
 import { adapterText } from './statistics-text.ts';
 
-interface BenchFlags extends ModelFlags, Omit<ConfigBenchFlags, 'weights' | 'cache' | 'arithmetic'> {
+interface BenchFlags extends ModelFlags, Omit<ConfigBenchFlags, 'weights' | 'cache' | 'arithmetic' | 'draft'> {
   readonly prompt: string;
-  readonly tokens: number;
-  readonly runs: number;
   readonly width?: number;
   readonly json?: boolean;
 }
@@ -31,20 +30,29 @@ export function benchCommand(): Command {
     ),
   )
     .option('--prompt <text>', 'text to continue', 'Once upon a time, there was a little')
-    .option('-n, --tokens <count>', 'tokens of each run', countOf, 64)
-    .option('--runs <count>', 'runs of each', countOf, 3)
+    .option('-n, --tokens <count>', 'tokens of each run (64)', countOf)
+    .option('--runs <count>', 'runs of each (3)', countOf)
     .option('--width <rows>', 'rows of a round; the width policy chooses without', countOf)
     .option('--config <file>', `measure shapes alone: a config.json, or ${Object.keys(presets).join(', ')}`)
     .option('--random', 'with --config: make the weights on the device')
     .option('--context <tokens>', 'with --config: tokens in the cache', countOf)
     .option('--widths <list>', 'with --config: rows of a pass, such as 1,2,4,8', (text) => text.split(',').map(countOf))
-    .option('--random-seed <number>', 'with --config: seed of the weights', countOf)
+    .option('--seed <number>', 'with --config: seed of the weights', countOf)
+    .option('--speculation', 'with --config: replay a recorded text at given acceptances, against plain runs')
+    .option('--acceptances <list>', 'with --speculation: chances that a draft is right, such as 0.5,0.8', (text) =>
+      text.split(',').map(shareOf),
+    )
+    .option('--heads <list>', `with --config: cost of rounds with random heads: ${headKinds.join(', ')}`, headsOf)
+    .option('--nodes <list>', 'with --heads: nodes of their trees, such as 1,4,8', (text) =>
+      text.split(',').map(countOf),
+    )
     .option('--json', 'print JSON')
     .action(bench);
 }
 
 async function bench(flags: BenchFlags): Promise<void> {
   if (flags.config !== undefined) return benchConfig(flags);
+  const { tokens = 64, runs = 3 } = flags;
   using interrupt = new Interrupt();
   const start = performance.now();
   using model = await loadByFlags(flags, interrupt.signal);
@@ -58,11 +66,11 @@ async function bench(flags: BenchFlags): Promise<void> {
     await conversation.ready();
   }
   // What is compared runs in turn, so that a machine that slows down slows all of them.
-  for (let run = 0; run <= flags.runs; run++) {
+  for (let run = 0; run <= runs; run++) {
     for (const { drafter, results } of series) {
       const result = await model.generate(flags.prompt, {
         drafter,
-        maxTokens: flags.tokens,
+        maxTokens: tokens,
         stopTokens: [],
         sampling: { temperature: 0, seed: 0 },
         signal: interrupt.signal,
@@ -88,8 +96,8 @@ async function bench(flags: BenchFlags): Promise<void> {
       adapter: model.adapter,
       model: model.name,
       loadMs,
-      tokens: flags.tokens,
-      runs: flags.runs,
+      tokens,
+      runs,
       same,
       memory: model.memory,
       figures,
@@ -110,6 +118,20 @@ async function bench(flags: BenchFlags): Promise<void> {
     ]),
   );
   if (!same) await line('The texts differ: these figures compare nothing.');
+}
+
+function shareOf(text: string): number {
+  const value = numberOf(text);
+  if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError('Expected numbers from 0 to 1.');
+  return value;
+}
+
+function headsOf(text: string): HeadKind[] {
+  return text.split(',').map((name) => {
+    const kind = headKinds.find((known) => known === name);
+    if (!kind) throw new InvalidArgumentError(`Expected some of ${headKinds.join(', ')}.`);
+    return kind;
+  });
 }
 
 /** The middle value; of an even number the lower one. */
