@@ -47,6 +47,12 @@ const ranges: Readonly<Record<Exclude<keyof SamplingSettings, 'seed'>, readonly 
  * @throws {@link ArgumentError} naming the setting, what it may be, and what came.
  */
 export function samplingSettings(partial: Partial<SamplingSettings> = {}): SamplingSettings {
+  const unknown = Object.keys(partial).find((name) => !Object.hasOwn(greedySettings, name));
+  if (unknown !== undefined) {
+    throw new ArgumentError(
+      `Sampling setting ${unknown}: there is none; expected ${Object.keys(greedySettings).join(', ')}.`,
+    );
+  }
   const settings = { ...greedySettings, ...partial };
   for (const [name, [low, high, words]] of Object.entries(ranges)) {
     const value = settings[name as keyof typeof ranges];

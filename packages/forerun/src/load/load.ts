@@ -10,6 +10,7 @@ import { loadModel } from '@forerun/models';
 import type { Arithmetic, DeviceOptions, Weight } from '@forerun/tensor';
 import { AbortedError, Device, requestDevice, WeightStore, WeightUpload } from '@forerun/tensor';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { expectKnown } from '../model/known-options.ts';
 import { LoadedModel } from '../model/loaded-model.ts';
 import type { ModelSource, SourceOptions } from './source.ts';
 import { openSource } from './source.ts';
@@ -43,6 +44,21 @@ export interface LoadOptions extends SourceOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+const loadOptions: Readonly<Record<keyof LoadOptions, true>> = {
+  device: true,
+  weights: true,
+  capacityTokens: true,
+  cache: true,
+  arithmetic: true,
+  draft: true,
+  memoryLimitBytes: true,
+  onProgress: true,
+  signal: true,
+  revision: true,
+  token: true,
+  keepDownloads: true,
+};
+
 const defaultCapacityTokens = 4096;
 
 /**
@@ -57,6 +73,7 @@ const defaultCapacityTokens = 4096;
  *   has another vocabulary, {@link AbortedError}.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<LoadedModel> {
+  expectKnown('load', options, loadOptions);
   const { signal } = options;
   const throwIfAborted = (): void => {
     if (signal?.aborted) throw new AbortedError('Loading was aborted; nothing is kept.', { cause: signal.reason });

@@ -42,6 +42,13 @@ describe('load refuses', () => {
     ['nothing', '', {}, 'argument', /a folder, a URL or a Hub repository/],
     ['a number', 7 as never, {}, 'argument', /got number/],
     ['a URL of another kind', new URL('ftp://example.org/model'), {}, 'argument', /http/],
+    [
+      'an option that is misspelt',
+      goldenFolder('llama'),
+      { capacity: 64 } as never,
+      'argument',
+      /capacityTokens.*got capacity/,
+    ],
     ['an unknown weight format', goldenFolder('llama'), { weights: 'int3' as never }, 'argument', /int3/],
     [
       'weights that are cut off',
@@ -180,6 +187,8 @@ describe('generate refuses', () => {
     ],
     ['a width of nothing', text, { drafter: 'n-gram', width: 0 }, 'argument', /width/i],
     ['a width past the largest', text, { drafter: 'n-gram', width: 65 }, 'argument', /64/],
+    ['a setting in the wrong place', text, { temperature: 0 } as never, 'argument', /sampling\.temperature/],
+    ['a setting that is misspelt', text, { sampling: { top_p: 0.5 } as never }, 'argument', /top_p.*topP/],
     ['a negative temperature', text, { sampling: { temperature: -1 } }, 'argument', /temperature/],
     ['a temperature that is no number', text, { sampling: { temperature: Number.NaN } }, 'argument', /temperature/],
     ['half a top-k', text, { sampling: { topK: 0.5 } }, 'argument', /topK/],

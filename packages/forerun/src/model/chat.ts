@@ -19,19 +19,21 @@ export interface ChatOptions extends GenerateOptions {
 /** A conversation in turns. Each turn goes on from the cache of those before it. Close it when it is over. */
 export class Chat {
   readonly #model: LoadedModel;
-  readonly #options: ChatOptions;
+  readonly #options: Pick<ChatOptions, 'render' | 'template'>;
+  readonly #defaults: GenerateOptions;
   readonly #conversation: Conversation;
   readonly #messages: ChatMessage[];
   #busy = false;
 
   constructor(model: LoadedModel, options: ChatOptions) {
-    const messages = [...(options.messages ?? [])];
+    const { messages = [], render, template, ...defaults } = options;
     // A checkpoint without a template is found out before anything is opened.
-    if (!options.render && !model.requireTokenizer().chatTemplate) ChatTemplate.missing();
+    if (!render && !model.requireTokenizer().chatTemplate) ChatTemplate.missing();
     this.#model = model;
-    this.#options = options;
-    this.#messages = messages;
-    this.#conversation = model.open(options);
+    this.#options = { ...(render ? { render } : {}), ...(template ? { template } : {}) };
+    this.#defaults = defaults;
+    this.#messages = [...messages];
+    this.#conversation = model.open(defaults);
   }
 
   /** The turns so far; an answer is among them when it is over, or as far as it came when it was left early. */
@@ -54,7 +56,7 @@ export class Chat {
           );
         }
         const prompt = this.#encode([...this.#messages, message]);
-        const request = generationRequest(this.#model, prompt, { ...this.#options, ...options });
+        const request = generationRequest(this.#model, prompt, { ...this.#defaults, ...options });
         this.#busy = true;
         this.#messages.push(message);
         return { conversation: this.#conversation, request };

@@ -2,6 +2,7 @@ import type { Tokenizer } from '@forerun/checkpoints';
 import type { Conversation, GenerateRequest } from '@forerun/decoding';
 import type { GenerationPiece, GenerationResult } from './generation.ts';
 import type { GenerateOptions, LoadedModel } from './loaded-model.ts';
+import { expectKnown } from './known-options.ts';
 import { detokenizerAfter, Pieces } from './pieces.ts';
 
 /** A request in which nothing is left open that the checkpoint or chance decides. */
@@ -13,12 +14,26 @@ function drawSeed(): number {
   return (high! >>> 11) * 2 ** 32 + low!;
 }
 
+const generateOptions: Readonly<Record<keyof GenerateOptions, true>> = {
+  maxTokens: true,
+  sampling: true,
+  drafter: true,
+  verifier: true,
+  stopTokens: true,
+  stopStrings: true,
+  width: true,
+  widths: true,
+  rounds: true,
+  signal: true,
+};
+
 /** Fills a request in from the checkpoint's generation_config.json. */
 export function generationRequest(
   model: Pick<LoadedModel, 'generation' | 'tokenizer'>,
   prompt: readonly number[],
   options: GenerateOptions,
 ): CompleteRequest {
+  expectKnown('generate', options, generateOptions);
   const { generation, tokenizer } = model;
   const { sampling: asked = {}, maxTokens = generation.maxNewTokens, width, widths, rounds, signal } = options;
   const seed = asked.seed ?? drawSeed();
