@@ -4,7 +4,7 @@
  */
 import type { Drafter, Verifier } from '@forerun/contracts';
 import type { Conversation, GenerationStatistics, SamplingSettings } from '@forerun/decoding';
-import { nGram, replay, type ReplayState } from '@forerun/drafters';
+import { replay, type ReplayState } from '@forerun/drafters';
 import type { Device } from '@forerun/tensor';
 import { ArgumentError } from '@forerun/tensor';
 import { greedy, sampleAndMatch } from '@forerun/verifiers';
@@ -119,9 +119,9 @@ export async function checkExact(
 
 /** Every drafter that the checkpoint can use, at every width. */
 function candidatesOf(model: LoadedModel, exact: ReadonlySet<number>, widths: readonly number[]): Candidate[] {
+  const named = model.drafters.flatMap((name) => model.drafter(name) ?? []);
   const drafters = [
-    { drafter: nGram() },
-    ...(model.draftModel ? [{ drafter: model.draftModel }] : []),
+    ...named.map((drafter) => ({ drafter })),
     ...corruptions.map((corruption) => ({ drafter: replay({ corruption, seed: 7 }), corruption })),
   ];
   return drafters.flatMap((one) => widths.filter((width) => exact.has(width)).map((width) => ({ ...one, width })));

@@ -121,6 +121,16 @@ describe('generate', () => {
     expect(model.drafters).not.toContain('draft-model');
   });
 
+  it('drafts with its own first layers where it is asked to', async () => {
+    expect(model.drafters).toContain('early-exit');
+    expect(model.drafter('early-exit')).toBe(model.drafter('early-exit'));
+    const options = { maxTokens: 12, sampling, width: 4 } as const;
+    const plain = await model.generate('Hello', { ...options, drafter: 'none' }).result;
+    const drafted = await model.generate('Hello', { ...options, drafter: 'early-exit' }).result;
+    expect(drafted.tokens).toEqual(plain.tokens);
+    expect(drafted.statistics.draftedTokens).toBeGreaterThan(0);
+  });
+
   it('is free of what ran before', async () => {
     const options = { maxTokens: 10, sampling, drafter: 'none' as const };
     const before = device.memory.states;

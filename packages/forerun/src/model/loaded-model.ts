@@ -64,7 +64,7 @@ export class LoadedModel {
     this.tokenizer = parts.tokenizer;
     this.engine = parts.engine;
     this.draftModel = parts.draftModel;
-    this.#drafters = new DrafterChoices(parts.draftModel);
+    this.#drafters = new DrafterChoices({ decoder: parts.engine.decoder, draftModel: parts.draftModel });
     this.#ownsDevice = parts.ownsDevice;
   }
 
@@ -86,6 +86,14 @@ export class LoadedModel {
   /** Names of the drafters that this model can be used with: plain decoding first, then all that need nothing, or for which it has the weights. */
   get drafters(): readonly DrafterName[] {
     return this.#drafters.names;
+  }
+
+  /**
+   * The drafter behind a name, always the same one; undefined for plain decoding.
+   * @throws {@link ArgumentError} for an unknown name; {@link MismatchedPartsError} for one that this model cannot be used with.
+   */
+  drafter(choice: DrafterChoice): Drafter | undefined {
+    return this.#drafters.resolve(choice);
   }
 
   /**
