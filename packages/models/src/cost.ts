@@ -54,7 +54,8 @@ export function decodeFlops(c: DecoderConfig, contextTokens: number): number {
 
 /** Bytes of keys and values that a cache of `capacityTokens` holds, 4 (f32) or 2 (f16) an element; windows do not shrink it. */
 export function cacheBytes(c: DecoderConfig, capacityTokens: number, cache: 'f32' | 'f16' = 'f32'): number {
-  return c.numHiddenLayers * 2 * capacityTokens * c.numKeyValueHeads * c.headDim * (cache === 'f32' ? 4 : 2);
+  const layers = c.slidingWindows.filter((window) => window !== 0).length;
+  return layers * 2 * capacityTokens * c.numKeyValueHeads * c.headDim * (cache === 'f32' ? 4 : 2);
 }
 
 /** Bytes of keys and values that one decode step at a context of `contextTokens` reads. */

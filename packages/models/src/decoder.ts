@@ -9,6 +9,8 @@ import { linear as linearLayer } from './layers/linear.ts';
 /** What a decoder is made of, bottom to top. */
 export interface DecoderParts<Memory extends DecoderState> {
   readonly config: DecoderConfig;
+  /** Whether trees can be verified; true by default, false where a recurrent state is a part of the memory. */
+  readonly branching?: boolean;
   /** `[V, D]`. */
   readonly embedTokens: Weight;
   /** Each takes the residual stream `[M, D]` and gives the next. */
@@ -24,7 +26,7 @@ export interface DecoderParts<Memory extends DecoderState> {
  * another modality goes in, embeddings (f32).
  */
 export function decoderStack<Memory extends DecoderState>(parts: DecoderParts<Memory>): Decoder {
-  const { config, embedTokens, blocks, norm, lmHead } = parts;
+  const { config, branching = true, embedTokens, blocks, norm, lmHead } = parts;
   const own = new WeakSet<DecoderState>();
   const embed = (tokens: Tensor): Tensor => embedding(embedTokens, tokens);
 
@@ -33,7 +35,7 @@ export function decoderStack<Memory extends DecoderState>(parts: DecoderParts<Me
     hiddenSize: config.hiddenSize,
     layerCount: blocks.length,
     maxPositions: config.maxPositionEmbeddings,
-    branching: true,
+    branching,
     state(capacityTokens, options) {
       const memory = parts.memory(capacityTokens, options);
       own.add(memory);
@@ -44,6 +46,11 @@ export function decoderStack<Memory extends DecoderState>(parts: DecoderParts<Me
       if (!own.has(state)) {
         throw new MismatchedPartsError(
           `forward: expected a state that this ${config.modelType} decoder's state() made, got another's. Each decoder keeps its own.`,
+        );
+      }
+      if (rows.path && !branching) {
+        throw new MismatchedPartsError(
+          `forward: this ${config.modelType} decoder keeps a recurrent state and verifies chains only, got the rows of a tree. Use a drafter that proposes chains, such as n-gram or a draft model.`,
         );
       }
       if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || to < from || to > blocks.length) {

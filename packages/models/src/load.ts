@@ -42,6 +42,7 @@ const architectures: Readonly<Record<string, () => Promise<Architecture>>> = {
   deepseek_v3: () =>
     import('./deepseek-v3.ts').then(({ deepseekV3Config, deepseekV3 }) => architecture(deepseekV3Config, deepseekV3)),
   glm4_moe: () => import('./glm4-moe.ts').then(({ glm4MoeConfig, glm4Moe }) => architecture(glm4MoeConfig, glm4Moe)),
+  lfm2: () => import('./lfm2.ts').then(({ lfm2Config, lfm2 }) => architecture(lfm2Config, lfm2)),
   mimo: () => import('./qwen2.ts').then(({ qwen2Config, qwen2 }) => architecture(qwen2Config, qwen2)),
   mistral: () => import('./mistral.ts').then(({ mistralConfig, mistral }) => architecture(mistralConfig, mistral)),
   qwen2: () => import('./qwen2.ts').then(({ qwen2Config, qwen2 }) => architecture(qwen2Config, qwen2)),

@@ -79,6 +79,8 @@ export { readState } from './ops/state-slice/state-slice.ts';
 export type { WriteRowsOptions } from './ops/write-rows/write-rows.ts';
 export { writeRows, writeRowsPacked } from './ops/write-rows/write-rows.ts';
 export { writeState } from './ops/write-state/write-state.ts';
+export type { ConvolutionRecord, ConvolutionRows } from './ops/short-convolution/short-convolution.ts';
+export { shortConvolution } from './ops/short-convolution/short-convolution.ts';
 export { copyRows } from './ops/copy-rows/copy-rows.ts';
 export type { AttentionOptions, AttentionRows } from './ops/attention/attention.ts';
 export { attention } from './ops/attention/attention.ts';

@@ -28,7 +28,7 @@ export interface DecoderConfig {
   readonly tieWordEmbeddings: boolean;
   /** How fast the pairs of a head turn. */
   readonly rope: RopeFrequencies;
-  /** Tokens that each layer looks back on, the present one included; undefined where it sees all. */
+  /** Tokens that each layer's attention looks back on, the present one included; undefined where it sees all, 0 where there is none. */
   readonly slidingWindows: readonly (number | undefined)[];
   /** Matrices `[N, K]` of all layers, where they are others than those of a gated mlp and attention with grouped queries. */
   readonly matrices?: readonly (readonly [outputs: number, inputs: number])[];

@@ -69,6 +69,15 @@ export class ConfigFields {
     );
   }
 
+  /** A list of whole numbers from 0 to `count - 1`. */
+  indexes(name: string, count: number): readonly number[] {
+    return this.#read<readonly number[]>(name, undefined, `a list of integers from 0 to ${count - 1}`, (value) =>
+      Array.isArray(value) && value.every((index) => Number.isInteger(index) && index >= 0 && index < count)
+        ? (value as number[])
+        : undefined,
+    );
+  }
+
   /** A token id, or a list of them. */
   tokens(name: string): readonly number[] {
     return this.#read<readonly number[]>(name, [], 'a token id or a list of token ids', (value) => {

@@ -35,3 +35,16 @@ export function oneWindow(fields: ConfigFields, layers: number): readonly (numbe
   }
   return Array.from({ length: layers }, () => window);
 }
+
+/**
+ * Whether each layer has a convolution in place of attention: `layer_types` says so, or else all layers that `full_attn_idxs` does not
+ * name; without either there is attention in all of them: the rule of LFM2.
+ */
+export function convolutionLayers(fields: ConfigFields, layers: number): readonly boolean[] {
+  if (fields.has('layer_types')) {
+    return fields.words('layer_types', layers, ['conv', 'full_attention']).map((type) => type === 'conv');
+  }
+  if (!fields.has('full_attn_idxs')) return Array.from({ length: layers }, () => false);
+  const attention = fields.indexes('full_attn_idxs', layers);
+  return Array.from({ length: layers }, (_, layer) => !attention.includes(layer));
+}

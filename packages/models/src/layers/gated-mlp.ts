@@ -33,5 +33,13 @@ export function gatedMlp(
   const gateProj = linear(w.at('gate_proj'), [F, D], { bias });
   const upProj = linear(w.at('up_proj'), [F, D], { bias });
   const downProj = linear(w.at('down_proj'), [D, F], { bias });
-  return (x) => downProj(formulas[act](gateProj(x)).mul(upProj(x)));
+  return gatedProduct({ gate: gateProj, up: upProj, down: downProj }, act);
+}
+
+/** `y = down(act(gate(x)) · up(x))` of three projections, where a checkpoint calls them by other names. */
+export function gatedProduct(
+  { gate, up, down }: Readonly<Record<'gate' | 'up' | 'down', Layer>>,
+  act: Activation,
+): Layer {
+  return (x) => down(formulas[act](gate(x)).mul(up(x)));
 }

@@ -56,7 +56,8 @@ export const copyRowsOperation = defineOperation({
 
 /**
  * Moves rows inside a state: `state[to[m]] = state[from[m]]` for m < count, in one dispatch. Both lists must ascend strictly with
- * `from[m] >= to[m]`, as they do where the accepted rows of a tree close up; then no row is overwritten before it is read.
+ * `from[m] >= to[m]`, as they do where the accepted rows of a tree close up, or have no row in common; then no row is overwritten
+ * before it is read.
  * Rows past the state's end are skipped.
  *
  * @param state `[C, D...]` of any dtype.
