@@ -107,7 +107,7 @@ export interface Drafter {
   prefill(target: TargetOutputs, state: DrafterState, context: Pick<Round, 'loop' | 'history'>): void;
   /** Proposes a tree of `round.width` rows under the anchor. */
   propose(round: Round, state: DrafterState): TokenTree;
-  /** Takes in what was kept of its proposal. */
+  /** Takes in what was kept: of its proposal, or of a round without one, whose tree is the anchor alone. */
   absorb(
     round: Round,
     outcome: { tree: TokenTree; accepted: Accepted; target: TargetOutputs },

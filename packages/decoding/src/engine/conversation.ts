@@ -330,7 +330,8 @@ export class Conversation {
     // The first tokens come plainly; wider rounds join when they are ready.
     return async () => {
       const width = this.#policy.choose({ roundMs: speculation.costs(widths) });
-      return { width, program: await speculation.round(width) };
+      const fed = width === 1 && this.#policy.near ? speculation.fedProgram : undefined;
+      return { width, program: fed ?? (await speculation.round(width)) };
     };
   }
 

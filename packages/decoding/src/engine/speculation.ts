@@ -28,6 +28,8 @@ export class Speculation {
   readonly #roundMs = new Map<number, number>();
   readonly #withdrawn = new Set<number>();
   #preparing: Promise<void> = Promise.resolve();
+  #fed: Promise<Program> | undefined;
+  #fedProgram: Program | undefined;
   #truncate: Promise<Program> | undefined;
   #mark: Promise<Program | undefined> | undefined;
 
@@ -77,6 +79,27 @@ export class Speculation {
     return made;
   }
 
+  /**
+   * The round of width 1 whose token the drafter takes in, so that it can go on drafting behind it; the plain one for a drafter that keeps
+   * nothing.
+   */
+  fed(): Promise<Program> {
+    if (!this.drafterState || this.drafterState.states.length === 0) return this.round(1);
+    if (this.#fed) return this.#fed;
+    const made = this.#engine.compile(traceRound(this.#parts(), 1), `plain round that feeds ${this.drafter!.name}`);
+    this.#fed = made;
+    made.then(
+      (program) => void (this.#fedProgram = program),
+      () => void (this.#fed = undefined),
+    );
+    return made;
+  }
+
+  /** The same if it is compiled. */
+  get fedProgram(): Program | undefined {
+    return this.#fedProgram;
+  }
+
   /** Rounds that are compiled, by width. */
   get ready(): ReadonlyMap<number, Program> {
     return this.#ready;
@@ -107,6 +130,7 @@ export class Speculation {
           continue;
         }
         this.#roundMs.set(width, await measureRound(this.#engine, this, await this.round(width)));
+        if (width === 1) await this.fed();
       }
     });
     const done = this.#preparing;

@@ -42,6 +42,20 @@ describe('WidthPolicy', () => {
     expect(play(0.6, dear).rate).toBeGreaterThan(0.97);
   });
 
+  it('has the drafter take in plain rounds before it is tried again, and while it was never tried', () => {
+    const policy = new WidthPolicy();
+    expect(policy.choose({ roundMs: new Map([[1, 1]]) })).toBe(1);
+    expect(policy.near).toBe(true);
+    const dear = new Map([...cheap.keys()].map((width) => [width, 2 * width - 1] as const));
+    const fed: boolean[] = [];
+    let width = 1;
+    while ((width = policy.choose({ roundMs: dear })) === 1) fed.push(policy.near);
+    expect(width).toBe(2);
+    expect(fed.length).toBeGreaterThan(50);
+    expect(fed.indexOf(true)).toBe(fed.length - 6);
+    expect(fed.slice(-6)).toEqual(Array.from({ length: 6 }, () => true));
+  });
+
   it('decodes plainly while nothing else is compiled', () => {
     expect(new WidthPolicy().choose({ roundMs: new Map([[1, 1]]) })).toBe(1);
   });

@@ -15,12 +15,23 @@ const newestWeight = 0.08;
 const priorAcceptance = 0.7;
 /** Plain rounds after which speculation is tried again for one round. */
 const probeInterval = 64;
+/** Plain rounds before a trial that the drafter takes in, so that it has caught up when it is asked. */
+const fedRounds = 6;
 
 /** Running estimate of acceptance, and the choice of width from it. */
 export class WidthPolicy {
   /** Estimated chance that at least d drafts of a round are accepted, at index d - 1. */
   readonly #survival: number[] = [];
   #plainRounds = 0;
+  #near = true;
+
+  /**
+   * Whether rounds with drafts may come soon, so that the drafter has to take in plain ones. While plain decoding is fastest it need not,
+   * but for the last few rounds before it is tried again.
+   */
+  get near(): boolean {
+    return this.#near;
+  }
 
   /** Tokens that a round of `width` rows is expected to give. */
   expectedTokens(width: number): number {
@@ -42,13 +53,18 @@ export class WidthPolicy {
       const rate = this.expectedTokens(width) / ms;
       if (rate > bestRate) [best, bestRate] = [width, rate];
     }
+    this.#near = true;
     if (best > 1) {
       this.#plainRounds = 0;
       return best;
     }
     this.#plainRounds++;
     const widths = [...costs.roundMs.keys()].filter((width) => width > 1).sort((a, b) => a - b);
-    if (widths.length === 0 || this.#plainRounds < probeInterval) return 1;
+    if (widths.length === 0) return 1;
+    if (this.#plainRounds < probeInterval) {
+      this.#near = this.#plainRounds >= probeInterval - fedRounds;
+      return 1;
+    }
     this.#plainRounds = 0;
     return widths[0]!;
   }

@@ -68,13 +68,13 @@ export function targetOutputs(
 
 /**
  * Traces one round: propose, forward, verify, keep, commit. With width 1 there is nothing to propose, and the round is a step of
- * plain decoding through the same verifier.
+ * plain decoding through the same verifier; a drafter, if there is one, takes in what it gave.
  */
 export function traceRound(parts: RoundParts, width: number): Graph {
   const { decoder, state, loop, verifier, noise } = parts;
   return trace((graph) => {
     const head = roundHead(graph, loop.loop, width);
-    const drafting = width > 1 ? parts.drafter : undefined;
+    const drafting = parts.drafter;
     const needs = drafting?.drafter.needs ?? {};
     const round: Round = {
       width,
@@ -88,7 +88,8 @@ export function traceRound(parts: RoundParts, width: number): Graph {
     };
 
     graph.section = 'draft';
-    const tree = drafting ? drafting.drafter.propose(round, drafting.state) : anchorTree(graph, head.anchor);
+    const tree =
+      drafting && width > 1 ? drafting.drafter.propose(round, drafting.state) : anchorTree(graph, head.anchor);
     graph.section = 'verify';
     const rows = verifyRows(tree, head, loop);
     const { hidden, taps } = decoder.forward(rows, state, needs.taps ? { taps: needs.taps } : {});

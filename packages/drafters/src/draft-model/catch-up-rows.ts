@@ -26,8 +26,8 @@ export interface CatchUpRows {
 }
 
 interface CatchUpAttributes {
-  /** Whether rows go up to the anchor, or up to the end of the prompt's prefill. */
-  readonly until: 'anchor' | 'prompt';
+  /** Whether rows go up to the anchor, up to the token before it, or up to the end of the prompt's prefill. */
+  readonly until: 'anchor' | 'before-anchor' | 'prompt';
   readonly rows: number;
   /** Rows of the tree; 0 in prefill. */
   readonly width: number;
@@ -37,8 +37,12 @@ interface CatchUpAttributes {
 const stride = 64;
 const scalars = 5;
 
-const endWgsl = { anchor: `${loopWord('length')} + 1u`, prompt: loopWord('prefillEnd') };
-const spanWgsl = { anchor: 'position + 1u', prompt: 'end + 1u' };
+const endWgsl = {
+  anchor: `${loopWord('length')} + 1u`,
+  'before-anchor': loopWord('length'),
+  prompt: loopWord('prefillEnd'),
+};
+const spanWgsl = { anchor: 'position + 1u', 'before-anchor': 'position + 1u', prompt: 'end + 1u' };
 
 const catchUpKernel = defineKernel({
   name: 'draft-catch-up',
@@ -95,7 +99,8 @@ const catchUpOperation = defineOperation<CatchUpAttributes>({
     [rows, rows, rows, (scalars + width + 1) * stride].map((size) => ({ shape: [size], dtype: 'u32' as const })),
   reference([history, held, loop], { until, rows, width }) {
     const length = loop!.data[loopWords.length]!;
-    const end = Math.min(until === 'anchor' ? length + 1 : loop!.data[loopWords.prefillEnd]!, history!.data.length);
+    const ends = { anchor: length + 1, 'before-anchor': length, prompt: loop!.data[loopWords.prefillEnd]! };
+    const end = Math.min(ends[until], history!.data.length);
     const begin = Math.min(held!.data[0]!, end);
     const count = Math.min(end - begin, rows);
     const ready = Number(begin + count === end);
@@ -105,7 +110,7 @@ const catchUpOperation = defineOperation<CatchUpAttributes>({
     return [
       column(positions.map((position, row) => (row < count ? history!.data[position]! : 0))),
       column(positions),
-      column(positions.map((position) => (until === 'anchor' ? position : end) + 1)),
+      column(positions.map((position) => (until === 'prompt' ? end : position) + 1)),
       column(values.flatMap((value) => Array.from({ length: stride }, () => value))),
     ];
   },

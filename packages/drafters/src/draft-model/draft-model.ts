@@ -29,6 +29,9 @@ interface DraftModelState extends DrafterState {
   readonly held: State;
 }
 
+/** Tokens that are taken in beside a round without drafts: enough to catch up with many such rounds in a few. */
+const plainRows = 16;
+
 /** Rows beyond the capacity, for drafts past the last token that can be kept. */
 const slackRows = 64;
 
@@ -143,7 +146,24 @@ export function draftModel(options: DraftModelOptions): Drafter {
     absorb(round, { tree, accepted }, state) {
       const { cache, held } = state as DraftModelState;
       const next = taken.get(tree);
-      if (!next) throw new ArgumentError('draftModel: absorb was given a tree that its propose did not make.');
+      if (!next) {
+        // A round without its drafts. The anchor stays out: the next proposal begins with it.
+        const { loop, history } = round;
+        const missed = catchUpRows(
+          round.length,
+          { history, loop, held },
+          { until: 'before-anchor', rows: plainRows, width: 0 },
+        );
+        ingest(decoder, cache, {
+          inputs: missed.tokens,
+          positions: missed.positions,
+          spans: missed.spans,
+          count: missed.count,
+          length: missed.begin,
+        });
+        writeState(held, missed.begin.add(missed.count));
+        return;
+      }
       // The last draft was never taken in, so at most the anchor and width - 2 drafts are in the cache.
       const drafts = accepted.count.sub(1).min(Math.max(round.width - 2, 0));
       const left = next.ready.select(round.length.add(1).add(drafts), next.begin.add(next.count));
