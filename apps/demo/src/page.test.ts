@@ -1,8 +1,9 @@
-/** The page in headless Chromium: it loads, streams, stops, remembers, and says what is missing. */
+/** The page in headless Chromium: it loads, streams, shows rounds, compares, stops, remembers, and says what is missing. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { launchChromium } from '@forerun/tooling';
+import type { PieceRound } from 'forerun';
 import type { Browser, Page } from 'playwright-core';
 import { createServer, type ViteDevServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -36,6 +37,23 @@ async function openPage(): Promise<Page> {
   return page;
 }
 
+/** A screenshot for each width that people have, in light and dark, kept for who looks at the tests' output. */
+async function picture(page: Page, name: string): Promise<void> {
+  mkdirSync(output, { recursive: true });
+  for (const [width, scheme] of [
+    [1280, 'light'],
+    [390, 'dark'],
+  ] as const) {
+    await page.setViewportSize({ width, height: 900 });
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.screenshot({ path: join(output, `${name}-${width}.png`), fullPage: true });
+    const tooWide = await page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
+    expect(tooWide, `${name} at ${width}`).toBe(0);
+  }
+}
+
 const status = (page: Page) => page.locator('#status');
 const story = (page: Page) => page.locator('#story');
 
@@ -51,6 +69,78 @@ async function waitFor(page: Page, text: RegExp): Promise<void> {
   }
 }
 
+/** What the page shows of one round. */
+interface ShownRound {
+  readonly words: string;
+  readonly bar: number;
+  /** Class and depth of each node. */
+  readonly nodes: readonly { readonly fate: string; readonly depth: number; readonly text: string }[];
+}
+
+/** Goes through all rounds with the keyboard and reads what is shown. */
+async function allRounds(page: Page): Promise<ShownRound[]> {
+  await page.focus('#round');
+  await page.keyboard.press('Home');
+  const count = Number(await page.getAttribute('#round', 'max'));
+  const shown: ShownRound[] = [];
+  for (let index = 0; index < count; index++) {
+    if (index > 0) await page.keyboard.press('ArrowRight');
+    shown.push(
+      await page.evaluate((at) => {
+        const depthOf = (node: Element): number => {
+          const above = node.closest('li')!.parentElement!.closest('li');
+          return above ? 1 + depthOf(above.firstElementChild!) : 0;
+        };
+        return {
+          words: document.querySelector('#roundWords')!.textContent,
+          bar: document.querySelectorAll('#strip .bar')[at]!.childElementCount,
+          nodes: [...document.querySelectorAll('#tree .node')].map((node) => ({
+            fate: node.className.replace('node ', ''),
+            depth: depthOf(node),
+            text: node.querySelector('.token')!.textContent,
+          })),
+        };
+      }, index),
+    );
+  }
+  return shown;
+}
+
+/** A table's rows as text. */
+async function rowsOf(page: Page, table: string): Promise<string[][]> {
+  const rows = await page.locator(`${table} tbody tr`).all();
+  return Promise.all(rows.map((row) => row.locator('th, td').allTextContents()));
+}
+
+/** The trees that are shown, and the statistics beneath them, tell of the same run. */
+async function expectRoundsToAgree(page: Page): Promise<void> {
+  const rounds = await allRounds(page);
+  const count = (fate: string) => rounds.flatMap(({ nodes }) => nodes).filter((node) => node.fate === fate).length;
+  const sums = Object.fromEntries(await rowsOf(page, '#sums')) as Record<string, string>;
+  const guessed = count('accepted') + count('refused') + count('unreached');
+  expect(rounds).toHaveLength(Number(sums['Rounds of the model']));
+  expect(count('anchor')).toBe(rounds.length);
+  expect(count('chosen')).toBe(rounds.length);
+  expect(sums['Guesses accepted']).toBe(`${count('accepted')} of ${guessed}`);
+  expect(rounds.reduce((sum, { bar }) => sum + bar, 0)).toBe(Number(sums['Tokens']));
+  const shares: string[][] = [];
+  for (let depth = 1; ; depth++) {
+    // Guesses were looked at here where a node follows an accepted one, or the anchor.
+    const reached = rounds.filter(({ nodes }) =>
+      nodes.some((node) => node.depth === depth && ['accepted', 'refused'].includes(node.fate)),
+    );
+    if (reached.length === 0) break;
+    const deepest = ({ nodes }: ShownRound) => nodes.filter(({ fate }) => fate === 'accepted').length;
+    const passed = reached.filter((round) => deepest(round) >= depth);
+    shares.push([`Depth ${depth}`, '', `${Math.round((100 * passed.length) / reached.length)} %`]);
+  }
+  expect(await rowsOf(page, '#depths')).toEqual(shares);
+  rounds.forEach(({ words, nodes }, index) => {
+    expect(words).toContain(`Round ${index + 1} of ${rounds.length}`);
+    expect(words).toContain(nodes.find(({ fate }) => fate === 'chosen')!.text);
+  });
+}
+
 describe('the page', () => {
   test('loads, tells a story in colours, remembers its form over a reload, and stops', async () => {
     const page = await openPage();
@@ -64,9 +154,29 @@ describe('the page', () => {
     expect(await story(page).textContent()).toMatch(/^One day, a small dog/);
     expect(told.length).toBeGreaterThan(10);
     expect(await story(page).locator('.model').count()).toBeGreaterThan(0);
-    expect(await page.locator('#statistics').textContent()).toMatch(/Rounds of the model\d+/);
-    mkdirSync(output, { recursive: true });
-    await page.screenshot({ path: join(output, 'demo-page.png'), fullPage: true });
+    expect(await page.locator('#sums').textContent()).toMatch(/Rounds of the model\d+/);
+    await expectRoundsToAgree(page);
+
+    await story(page).locator('.round').nth(2).hover();
+    await page.locator('#roundWords', { hasText: /^Round 3 of/ }).waitFor();
+    await page.locator('#status').hover();
+    await page
+      .locator('#roundWords', { hasText: new RegExp(`^Round ${await page.inputValue('#round')} of`) })
+      .waitFor();
+    await page.locator('#strip .bar').nth(1).click();
+    expect(await page.inputValue('#round')).toBe('2');
+    expect(await story(page).locator('.round.chosen').getAttribute('data-round')).toBe('1');
+
+    await page.fill('#maxTokens', '8');
+    await page.click('#compare');
+    await waitFor(page, /^Compared/);
+    const compared = await rowsOf(page, '#comparison');
+    const drafters = await page.locator('#drafter option').allTextContents();
+    expect(compared.map(([name]) => name)).toEqual(drafters);
+    expect(compared[0]!.slice(1)).toEqual(['1.00', expect.any(String), '1.00 ×', '-', '8', '-']);
+    for (const [, , , , text] of compared.slice(1)) expect(text).toBe('the same');
+    await picture(page, 'demo-page');
+    await page.fill('#maxTokens', '24');
 
     await page.reload();
     expect(await page.inputValue('#prompt')).toBe('One day, a small dog');
@@ -106,6 +216,84 @@ describe('the page', () => {
     await page.click('#tell');
     await page.locator('#status.failed').waitFor({ timeout: 60_000 });
     expect(await status(page).textContent()).toMatch(/prompt has \d+ tokens.*2048/);
+    await page.close();
+  });
+});
+
+describe('the tree of a round', () => {
+  /** Row, parent, text; the path is 0, 2, 6. */
+  const rows: readonly (readonly [parent: number, text: string])[] = [
+    [-1, ' was'],
+    [0, ' a'],
+    [0, ' very'],
+    [0, '<b onclick="alert(1)">bold</b>'],
+    [1, ' little'],
+    [1, '\n'],
+    [2, ' big'],
+    [2, ' \u202Ederorrim'],
+    [3, ''],
+    [6, ' dog'],
+    [6, ' cat'],
+    [6, ' unbelievablylongwordthatnobodysaysinastory'],
+    [9, ' named'],
+    [9, ' who'],
+    [12, ' Max'],
+  ];
+  const path = [0, 2, 6];
+  const depthOf = (row: number): number => (row === 0 ? 0 : 1 + depthOf(rows[row]![0]));
+  const round: PieceRound = {
+    nodes: rows.map(([parent, text], row) => ({
+      token: 100 + row,
+      parent,
+      text,
+      depth: depthOf(row),
+      accepted: path.includes(row),
+    })),
+    path,
+    next: { id: 7, text: ' bear' },
+    disagreed: true,
+    times: undefined,
+  };
+
+  test('shows every node, what was accepted, and what the model chose instead, all of it as text', async () => {
+    const page = await browser.newPage();
+    await page.addInitScript(() => Reflect.deleteProperty(Navigator.prototype, 'gpu'));
+    await page.goto(address);
+    await page.locator('#status.failed').waitFor();
+    // `import()` in a function that the test passes to the page would be the test's own.
+    await page.addScriptTag({
+      type: 'module',
+      content: `
+        import { treeOf } from '/src/tree.ts';
+        document.querySelector('#rounds').hidden = false;
+        document.querySelector('#tree').replaceChildren(treeOf(${JSON.stringify(round)}));`,
+    });
+    await page.locator('#tree .chosen').waitFor();
+    const texts = (fate: string) => page.locator(`#tree .node.${fate} .token`).allTextContents();
+    expect(await texts('anchor')).toEqual(['·was']);
+    expect(await texts('accepted')).toEqual(['·very', '·big']);
+    expect(await texts('chosen')).toEqual(['·bear']);
+    expect(new Set(await texts('refused'))).toEqual(
+      new Set([
+        '·a',
+        '<b·onclick="alert(1)">bold</b>',
+        '·\u202Ederorrim',
+        '·dog',
+        '·cat',
+        '·unbelievablylongwordthatnobodysaysinastory',
+      ]),
+    );
+    expect(new Set(await texts('unreached'))).toEqual(new Set(['·little', '\\n', '#108', '·named', '·who', '·Max']));
+    expect(await page.locator('#tree b').count()).toBe(0);
+    // The accepted path is the top line, and the model's own token ends it.
+    const topLine = await page.evaluate(() => {
+      const line: string[] = [];
+      for (let item = document.querySelector('#tree li'); item; item = item.querySelector(':scope > ul > li'))
+        line.push(item.querySelector('.token')!.textContent);
+      return line;
+    });
+    expect(topLine).toEqual(['·was', '·very', '·big', '·bear']);
+    await picture(page, 'demo-tree');
     await page.close();
   });
 });

@@ -1,70 +1,46 @@
-/** The page: a form, a story, and a worker that tells it. */
+/** The page: a form, a story with its rounds, a comparison, and a worker that computes them. */
 import type { AdapterDescription, ModelLoadProgress } from 'forerun';
+import { ComparisonView } from './comparison-table.ts';
+import { byId } from './elements.ts';
+import { offerDrafters, onAction, setRunning, settingsNow, showSettings } from './form.ts';
 import type { Answer, Request } from './messages.ts';
-import { readSettings, type Settings, writeSettings } from './settings.ts';
+import { RoundsView } from './rounds.ts';
+import { readSettings, writeSettings } from './settings.ts';
+import { StatisticsView } from './statistics.ts';
 import { StoryView } from './story.ts';
+import { drafterText } from './wording.ts';
 
-function element<Kind extends HTMLElement>(id: string): Kind {
-  return document.getElementById(id) as Kind;
-}
+const status = byId('status');
+const progressBar = byId<HTMLProgressElement>('progress');
+const output = byId('story');
+const strip = byId('strip');
+const story = new StoryView(output);
+const statistics = new StatisticsView(byId('statistics'));
+const comparison = new ComparisonView(byId('comparison'));
+const rounds = new RoundsView(
+  { section: byId('rounds'), strip, slider: byId('round'), words: byId('roundWords'), tree: byId('tree') },
+  (index) => story.choose(index),
+);
 
-const fields = {
-  prompt: element<HTMLTextAreaElement>('prompt'),
-  temperature: element<HTMLInputElement>('temperature'),
-  seed: element<HTMLInputElement>('seed'),
-  maxTokens: element<HTMLInputElement>('maxTokens'),
-  drafter: element<HTMLSelectElement>('drafter'),
-  width: element<HTMLSelectElement>('width'),
-  showRejected: element<HTMLInputElement>('showRejected'),
-};
-const form = element<HTMLFormElement>('form');
-const tellButton = element<HTMLButtonElement>('tell');
-const stopButton = element<HTMLButtonElement>('stop');
-const status = element('status');
-const progressBar = element<HTMLProgressElement>('progress');
-const story = new StoryView(element('story'), element<HTMLTableElement>('statistics'));
-
-/** The telling that is shown; answers to earlier ones are late and do not count. */
-let telling = 0;
+/** The request that is shown; answers to earlier ones are late and do not count. */
+let asked = 0;
 let adapterName = '';
-
-function showSettings(settings: Settings): void {
-  fields.prompt.value = settings.prompt;
-  fields.temperature.value = String(settings.temperature);
-  fields.seed.value = String(settings.seed);
-  fields.maxTokens.value = String(settings.maxTokens);
-  fields.drafter.value = settings.drafter;
-  fields.width.value = settings.width;
-  fields.showRejected.checked = settings.showRejected;
-  story.showRejected(settings.showRejected);
-}
-
-function settingsNow(): Settings {
-  return {
-    prompt: fields.prompt.value,
-    temperature: fields.temperature.valueAsNumber,
-    seed: fields.seed.valueAsNumber,
-    maxTokens: fields.maxTokens.valueAsNumber,
-    drafter: fields.drafter.value as Settings['drafter'],
-    width: fields.width.value as Settings['width'],
-    showRejected: fields.showRejected.checked,
-  };
-}
 
 function say(text: string, failed = false): void {
   status.textContent = text;
   status.classList.toggle('failed', failed);
 }
 
-function setTelling(on: boolean): void {
-  tellButton.disabled = on;
-  stopButton.disabled = !on;
+function over(text: string, failed = false): void {
+  progressBar.hidden = true;
+  say(text, failed);
+  setRunning(false);
 }
 
 function showProgress({ part, loadedBytes, totalBytes }: ModelLoadProgress): void {
   progressBar.hidden = false;
   progressBar.value = totalBytes === 0 ? 1 : loadedBytes / totalBytes;
-  say(part === 'draft' ? 'Loading the draft model …' : 'Loading the model …');
+  say(part === 'model' ? 'Loading the model …' : `Loading the ${part} model …`);
 }
 
 function describe({ kind, description, device, architecture, vendor }: AdapterDescription): string {
@@ -73,34 +49,39 @@ function describe({ kind, description, device, architecture, vendor }: AdapterDe
 }
 
 function hear(answer: Answer): void {
-  if ('id' in answer && answer.id !== undefined && answer.id !== telling) return;
+  if ('id' in answer && answer.id !== undefined && answer.id !== asked) return;
   switch (answer.type) {
     case 'progress':
       showProgress(answer.progress);
       break;
     case 'ready':
       adapterName = describe(answer.adapter);
-      progressBar.hidden = true;
-      say(`Ready on ${adapterName}.`);
-      setTelling(false);
+      offerDrafters(answer.drafters, answer.defaultDrafter);
+      over(`Ready on ${adapterName}.`);
       break;
     case 'piece':
       progressBar.hidden = true;
       story.append(answer.piece);
+      rounds.append(answer.piece);
       break;
     case 'end':
-      story.end(answer.statistics);
-      say(`Told on ${adapterName}.`);
-      setTelling(false);
+      statistics.end(answer.statistics);
+      over(`Told on ${adapterName}.`);
+      break;
+    case 'comparing':
+      say(`Comparing: guesses by ${drafterText(answer.drafter)} …`);
+      break;
+    case 'compared':
+      comparison.append(answer.outcome);
+      break;
+    case 'comparison-end':
+      over(`Compared on ${adapterName}.`);
       break;
     case 'stopped':
-      say('Stopped.');
-      setTelling(false);
+      over('Stopped.');
       break;
     case 'failure':
-      progressBar.hidden = true;
-      say(answer.message, true);
-      setTelling(false);
+      over(answer.message, true);
       break;
   }
 }
@@ -112,16 +93,22 @@ function start(): void {
   worker.addEventListener('error', ({ message }) =>
     say(`The worker failed: ${message || 'it could not be started'}.`, true),
   );
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    telling++;
+  onAction((name) => {
+    if (name === 'stop') return ask({ type: 'stop' });
     const settings = settingsNow();
-    story.begin(settings.prompt);
-    say('Telling …');
-    setTelling(true);
-    ask({ type: 'tell', id: telling, settings });
+    if (name === 'tell') {
+      story.begin(settings.prompt);
+      rounds.begin();
+      statistics.begin();
+    } else {
+      comparison.begin();
+    }
+    say(name === 'tell' ? 'Telling …' : 'Comparing …');
+    setRunning(true);
+    return ask({ type: name, id: ++asked, settings });
   });
-  stopButton.addEventListener('click', () => ask({ type: 'stop' }));
+  rounds.listen(output);
+  rounds.listen(strip);
   say('Loading the model …');
   ask({ type: 'load', models: new URL('./', document.baseURI).href });
 }
@@ -137,10 +124,12 @@ async function whatIsMissing(): Promise<string | undefined> {
   return undefined;
 }
 
-showSettings(readSettings(localStorage));
+const settings = readSettings(localStorage);
+showSettings(settings);
+story.showRejected(settings.showRejected);
 document.addEventListener('input', () => {
   writeSettings(localStorage, settingsNow());
-  story.showRejected(fields.showRejected.checked);
+  story.showRejected(settingsNow().showRejected);
 });
 const missing = await whatIsMissing();
 if (missing === undefined) start();

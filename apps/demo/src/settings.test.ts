@@ -26,7 +26,7 @@ describe('settings', () => {
     'no JSON',
     '7',
     '[]',
-    '{"prompt": 5, "temperature": "hot", "drafter": "oracle", "width": 4}',
+    '{"prompt": 5, "temperature": "hot", "drafter": 7, "width": 4}',
   ]) {
     it(`are those of a first visit where storage has ${damaged}`, () =>
       expect(readSettings(storageOf(damaged))).toEqual(firstSettings));

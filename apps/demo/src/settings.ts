@@ -4,9 +4,10 @@ export interface Settings {
   readonly temperature: number;
   readonly seed: number;
   readonly maxTokens: number;
-  readonly drafter: 'none' | 'n-gram' | 'draft-model';
+  /** Name of a drafter of the model; empty leaves it to the model. */
+  readonly drafter: string;
   /** Rows of a round: the text so far and the guesses that are verified with it; `auto` leaves it to the width policy. */
-  readonly width: 'auto' | '2' | '4' | '8';
+  readonly width: 'auto' | '2' | '4' | '8' | '16';
   readonly showRejected: boolean;
 }
 
@@ -16,7 +17,7 @@ export const firstSettings: Settings = {
   temperature: 0.6,
   seed: 2,
   maxTokens: 200,
-  drafter: 'draft-model',
+  drafter: '',
   width: '4',
   showRejected: true,
 };
@@ -24,8 +25,7 @@ export const firstSettings: Settings = {
 const key = 'forerun-demo-settings';
 
 const choices: Readonly<Record<string, readonly unknown[]>> = {
-  drafter: ['none', 'n-gram', 'draft-model'],
-  width: ['auto', '2', '4', '8'],
+  width: ['auto', '2', '4', '8', '16'],
 };
 
 /** The settings of the last visit; what is missing or of another type is as on a first one. */

@@ -1,65 +1,53 @@
-import type { GenerationPiece, GenerationStatistics } from 'forerun';
+import type { GenerationPiece } from 'forerun';
+import { element } from './elements.ts';
+import { lineText } from './wording.ts';
 
-/** Shows a story as it comes. Text of the model is text: it never becomes markup. */
+/** Shows a story as it comes, round by round. Text of the model is text: it never becomes markup. */
 export class StoryView {
   readonly #output: HTMLElement;
-  readonly #table: HTMLTableElement;
+  #rounds: HTMLElement[] = [];
 
-  constructor(output: HTMLElement, table: HTMLTableElement) {
+  constructor(output: HTMLElement) {
     this.#output = output;
-    this.#table = table;
   }
 
   /** Begins anew with how the story begins. */
   begin(prompt: string): void {
+    this.#rounds = [];
     this.#output.replaceChildren(document.createTextNode(prompt));
-    this.#table.hidden = true;
   }
 
-  /** Appends what a round gave. Rejected guesses were meant for the place of the model's own token, so they stand before it. */
-  append({ tokens, rejected }: GenerationPiece): void {
-    const kept = tokens.map(({ text, origin }) => token(text, origin));
-    const refused = rejected.map(({ text }) => token(text, 'rejected'));
-    this.#output.append(...kept.slice(0, -1), ...refused, ...kept.slice(-1));
+  /** Appends what the next round gave. Refused guesses were meant for the place of the model's own token, so they stand before it. */
+  append(piece: GenerationPiece): void {
+    const kept = piece.tokens.map(({ text, origin }) => element('span', `token ${origin}`, text));
+    const refused = refusedLine(piece).map(({ text, id }) => element('span', 'token rejected', lineText(text, id)));
+    const round = element('span', 'round', ...kept.slice(0, -1), ...refused, ...kept.slice(-1));
+    round.dataset['round'] = String(this.#rounds.push(round) - 1);
+    this.#output.append(round);
   }
 
-  /** Shows or hides rejected guesses. */
+  /** Marks a round. */
+  choose(index: number): void {
+    for (const round of this.#output.querySelectorAll('.chosen')) round.classList.remove('chosen');
+    this.#rounds[index]?.classList.add('chosen');
+  }
+
+  /** Shows or hides refused guesses. */
   showRejected(shown: boolean): void {
     this.#output.classList.toggle('with-rejected', shown);
   }
+}
 
-  /** Says what the story took. */
-  end(statistics: GenerationStatistics): void {
-    const { generatedTokens, rounds, acceptanceLength, acceptedTokens, draftedTokens, acceptanceByDepth } = statistics;
-    const share = (value: number): string => `${Math.round(100 * value)} %`;
-    const rows: readonly (readonly [string, string])[] = [
-      ['Tokens', String(generatedTokens)],
-      ['Rounds of the model', String(rounds)],
-      ['Tokens a round', acceptanceLength.toFixed(2)],
-      ['Guesses accepted', draftedTokens === 0 ? 'none were made' : `${acceptedTokens} of ${draftedTokens}`],
-      ['Accepted at depth 1, 2, …', acceptanceByDepth.map(share).join(', ') || '-'],
-      ['Tokens a second', statistics.tokensPerSecond.toFixed(1)],
-      ['Ended by', statistics.stopReason ?? '-'],
-    ];
-    this.#table.tBodies[0]!.replaceChildren(...rows.map(([name, value]) => row(name, value)));
-    this.#table.hidden = false;
+/** The first line of guesses that would have followed the accepted path; in a chain, all that were refused. */
+function refusedLine({ rejected, round }: GenerationPiece): readonly { readonly id: number; readonly text: string }[] {
+  if (!round) return rejected;
+  const line: { id: number; text: string }[] = [];
+  let row = round.path.at(-1)!;
+  for (;;) {
+    const child = round.nodes.findIndex(({ parent }) => parent === row);
+    if (child < 0) return line;
+    const { token, text } = round.nodes[child]!;
+    line.push({ id: token, text });
+    row = child;
   }
-}
-
-function token(text: string, kind: string): HTMLElement {
-  const span = document.createElement('span');
-  span.className = `token ${kind}`;
-  span.textContent = text;
-  return span;
-}
-
-function row(name: string, value: string): HTMLElement {
-  const line = document.createElement('tr');
-  const head = document.createElement('th');
-  head.scope = 'row';
-  head.textContent = name;
-  const cell = document.createElement('td');
-  cell.textContent = value;
-  line.append(head, cell);
-  return line;
 }

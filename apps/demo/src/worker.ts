@@ -1,5 +1,6 @@
 /** Runs the model beside the page, so that neither loading nor decoding makes it stutter. */
-import { load, type LoadedModel } from 'forerun';
+import { load, type DrafterName, type LoadedModel } from 'forerun';
+import { compareDrafters } from './comparison.ts';
 import type { Answer, Request } from './messages.ts';
 import type { Settings } from './settings.ts';
 
@@ -7,7 +8,7 @@ const say = (answer: Answer): void => self.postMessage(answer);
 
 let models = '';
 let loading: Promise<LoadedModel> | undefined;
-let telling: AbortController | undefined;
+let running: AbortController | undefined;
 
 function model(): Promise<LoadedModel> {
   loading ??= load(new URL('stories/', models), {
@@ -26,33 +27,59 @@ function fail(error: unknown, id?: number): void {
   return say({ type: 'failure', id, code, message });
 }
 
+/** Ends what is running, for something new to begin. */
+function begin(): AbortSignal {
+  running?.abort();
+  running = new AbortController();
+  return running.signal;
+}
+
 async function tell(id: number, settings: Settings): Promise<void> {
-  telling?.abort();
-  const controller = new AbortController();
-  telling = controller;
+  const signal = begin();
   const { prompt, temperature, seed, maxTokens, drafter, width } = settings;
   const generation = (await model()).generate(prompt, {
-    drafter,
+    drafter: drafter as DrafterName,
     maxTokens,
     width: width === 'auto' ? width : Number(width),
     sampling: { temperature, seed },
-    signal: controller.signal,
+    rounds: true,
+    signal,
   });
   for await (const piece of generation) say({ type: 'piece', id, piece });
   say({ type: 'end', id, statistics: (await generation.result).statistics });
 }
 
+async function compare(id: number, settings: Settings): Promise<void> {
+  const signal = begin();
+  await compareDrafters(await model(), settings, {
+    signal,
+    onBegin: (drafter) => say({ type: 'comparing', id, drafter }),
+    onEnd: (outcome) => say({ type: 'compared', id, outcome }),
+  });
+  say({ type: 'comparison-end', id });
+}
+
 async function answer(request: Request): Promise<void> {
-  if (request.type === 'stop') {
-    telling?.abort();
-  } else if (request.type === 'tell') {
-    await tell(request.id, request.settings).catch((error: unknown) => fail(error, request.id));
-  } else {
-    models = request.models;
-    await model().then(
-      ({ adapter, memory }) => say({ type: 'ready', adapter, totalBytes: memory.totalBytes }),
-      (error: unknown) => fail(error),
-    );
+  switch (request.type) {
+    case 'stop':
+      running?.abort();
+      break;
+    case 'tell':
+      await tell(request.id, request.settings).catch((error: unknown) => fail(error, request.id));
+      break;
+    case 'compare':
+      await compare(request.id, request.settings).catch((error: unknown) => fail(error, request.id));
+      break;
+    case 'load':
+      models = request.models;
+      await model().then(
+        ({ adapter, drafters, defaultDrafter }) => {
+          const byName = typeof defaultDrafter === 'string' ? defaultDrafter : 'none';
+          say({ type: 'ready', adapter, drafters, defaultDrafter: byName });
+        },
+        (error: unknown) => fail(error),
+      );
+      break;
   }
 }
 
