@@ -18,6 +18,7 @@ function program(): Command {
     .description('runs transformers on WebGPU, and makes decoding faster by exact speculation')
     .option('--verbose', 'print the stack of an error')
     .exitOverride()
+    .enablePositionalOptions()
     .showHelpAfterError('(forerun --help lists the commands)');
   const commands = [generateCommand(), chatCommand(), checkCommand(), benchCommand(), devicesCommand(), demoCommand()];
   for (const command of commands)

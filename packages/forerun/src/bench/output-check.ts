@@ -1,5 +1,5 @@
 import type { Engine } from '@forerun/decoding';
-import type { Weight, WeightStore } from '@forerun/tensor';
+import type { Arithmetic, Weight, WeightStore } from '@forerun/tensor';
 import { Commands, compile, embedding, linear, trace } from '@forerun/tensor';
 
 /** How far a kernel's sample was from float64. */
@@ -20,8 +20,8 @@ export interface OutputCheck {
 }
 
 const sampledRows = 32;
-/** Allowed error of f32 sums over rounded weights, and of products and short sums in f16. */
-const tolerances = { f32: 1e-5, f16: 2e-3 } as const;
+/** Allowed error of f32 sums over rounded weights, of products and short sums in f16, of rows rounded to int8. */
+const tolerances: Readonly<Record<Arithmetic, number>> = { f32: 1e-5, f16: 2e-3, i8: 2e-2 };
 
 /** Products of one random row with `sampledRows` rows of a matrix on the device, against float64. */
 async function checkMatrix({ device, arithmetic }: Engine, store: WeightStore, weight: Weight): Promise<KernelCheck> {

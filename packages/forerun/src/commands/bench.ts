@@ -6,6 +6,7 @@ import { Interrupt } from '../terminal/interrupt.ts';
 import { table } from '../terminal/table.ts';
 import { jsonLine, line } from '../terminal/write.ts';
 import { presets } from '../bench/presets.ts';
+import { benchSpeculativeCommand } from './bench-speculative.ts';
 import { benchConfig, type ConfigBenchFlags } from './bench-config.ts';
 import { countOf, loadByFlags, type ModelFlags, numberOf, withModelOptions } from './model-options.ts';
 import { adapterText } from './statistics-text.ts';
@@ -47,6 +48,8 @@ export function benchCommand(): Command {
       text.split(',').map(countOf),
     )
     .option('--json', 'print JSON')
+    .enablePositionalOptions()
+    .addCommand(benchSpeculativeCommand().exitOverride().option('--verbose', 'print the stack of an error'))
     .action(bench);
 }
 

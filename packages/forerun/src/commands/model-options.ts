@@ -56,7 +56,8 @@ function seedOf(text: string): bigint {
   return BigInt(text);
 }
 
-function widthOf(text: string): number | 'auto' {
+/** Rows of a round on the command line. */
+export function widthOf(text: string): number | 'auto' {
   return text === 'auto' ? 'auto' : countOf(text);
 }
 
