@@ -15,6 +15,19 @@ export type { NGramOptions } from './n-gram/n-gram.ts';
 export { nGram } from './n-gram/n-gram.ts';
 export type { ReplayDrafter, ReplayOptions, ReplayState } from './replay/replay.ts';
 export { replay, unrecorded } from './replay/replay.ts';
+export type { ContinuationOptions, ContinuationTree } from './continuations/continuations.ts';
+export type { Datastore } from './retrieval/datastore.ts';
+export {
+  buildDatastore,
+  datastoreBytes,
+  DatastoreError,
+  maxDatastoreTokens,
+  readDatastore,
+} from './retrieval/datastore.ts';
+export type { RetrievalDrafter, RetrievalOptions } from './retrieval/retrieval.ts';
+export { retrieval } from './retrieval/retrieval.ts';
+export type { SuffixDrafter, SuffixOptions } from './suffix/suffix.ts';
+export { suffix } from './suffix/suffix.ts';
 export { recyclingShape } from './token-recycling/recycling-shape.ts';
 export type {
   TokenRecyclingDrafter,
