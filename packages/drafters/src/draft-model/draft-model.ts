@@ -9,9 +9,11 @@ import type {
 } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import type { Tensor } from '@forerun/tensor';
-import { ArgumentError, concat, gatherRows, readState, sample, State, writeState } from '@forerun/tensor';
+import { ArgumentError, concat, gatherRows, readState, State, writeState } from '@forerun/tensor';
 import type { CatchUpRows } from './catch-up-rows.ts';
 import { catchUpRows } from './catch-up-rows.ts';
+import { ChainChoice } from '../features/chain.ts';
+import type { ChildChoice } from '../features/children.ts';
 
 /** A smaller model with the target's vocabulary. */
 export interface DraftModelOptions {
@@ -20,6 +22,8 @@ export interface DraftModelOptions {
   readonly catchUpTokens?: number;
   /** Element type of its cached keys and values. */
   readonly cache?: DecoderStateOptions['cache'];
+  /** How drafts are chosen; `coupled` by default. */
+  readonly children?: ChildChoice;
 }
 
 /** The state of a draft model: its cache and how many tokens of the history are in it. */
@@ -46,8 +50,9 @@ function ingest(decoder: Decoder, cache: DecoderState, rows: Omit<Rows, 'depths'
 
 /**
  * Speculative decoding with a small model of the same vocabulary (Leviathan et al. 2023, Chen et al. 2023): it continues the context
- * by a chain of `width - 1` tokens, all inside the round, with the target's settings and the target's own noise. So at a temperature too
- * both draw the same token wherever they agree closely enough (Gumbel-coupled drafting), and at temperature 0 it drafts greedily.
+ * by a chain of `width - 1` tokens, all inside the round, with the target's settings and, unless asked otherwise, the target's own noise: so
+ * at a temperature too both draw the same token wherever they agree closely enough (Gumbel-coupled drafting). With `children: 'drawn'` it draws
+ * by itself and hands over the distribution, for `rejectionSampling` and `blockVerification`. At temperature 0 it drafts greedily.
  *
  * Tokens that it has not seen are taken in at the head of a round: two after a round whose drafts were all accepted, more after
  * rounds without it. While it lags further behind than `catchUpTokens` it proposes nothing. Penalties do not see its own drafts.
@@ -55,7 +60,7 @@ function ingest(decoder: Decoder, cache: DecoderState, rows: Omit<Rows, 'depths'
  * @throws {@link MismatchedPartsError} if the vocabularies differ in size or it cannot hold the conversation
  */
 export function draftModel(options: DraftModelOptions): Drafter {
-  const { decoder, catchUpTokens, cache: cacheType } = options;
+  const { decoder, catchUpTokens, cache: cacheType, children = 'coupled' } = options;
   if (catchUpTokens !== undefined && (!Number.isInteger(catchUpTokens) || catchUpTokens < 2 || catchUpTokens > 1024)) {
     throw new ArgumentError(`draftModel: catchUpTokens is an integer from 2 to 1024, got ${catchUpTokens}.`);
   }
@@ -63,7 +68,7 @@ export function draftModel(options: DraftModelOptions): Drafter {
   return {
     name: 'draft-model',
     needs: {},
-    gives: { distribution: false },
+    gives: { distribution: children === 'drawn' },
 
     state(capacityTokens, { rollbackTokens }): DraftModelState {
       if (capacityTokens > decoder.maxPositions) {
@@ -116,8 +121,8 @@ export function draftModel(options: DraftModelOptions): Drafter {
       }
       const rows = catchUpTokens ?? Math.min(Math.max(width, 2), 8);
       const next = catchUpRows(round.length, { history, loop, held }, { until: 'anchor', rows, width });
-      const choose = (hidden: Tensor, step: number) =>
-        sample(decoder.head(decoder.norm(hidden)), { ...round.sampling, positions: next.steps[step]! });
+      const choice = new ChainChoice(round, children);
+      const choose = (hidden: Tensor) => choice.next(decoder.head(decoder.norm(hidden)));
       const first = ingest(decoder, cache, {
         inputs: next.tokens,
         positions: next.positions,
@@ -125,7 +130,7 @@ export function draftModel(options: DraftModelOptions): Drafter {
         count: next.count,
         length: next.begin,
       });
-      const drafts = width > 1 ? [choose(gatherRows(first, next.last), 1)] : [];
+      const drafts = width > 1 ? [choose(gatherRows(first, next.last))] : [];
       for (let step = 1; step < width - 1; step++) {
         const position = next.steps[step]!;
         const hidden = ingest(decoder, cache, {
@@ -135,10 +140,17 @@ export function draftModel(options: DraftModelOptions): Drafter {
           count: next.ready,
           length: position,
         });
-        drafts.push(choose(hidden, step + 1));
+        drafts.push(choose(hidden));
       }
       const tokens = concat([round.anchor, ...drafts], 0);
-      const tree: TokenTree = { width, depth: width - 1, chain: true, tokens, count: next.used };
+      const tree: TokenTree = {
+        width,
+        depth: width - 1,
+        chain: true,
+        tokens,
+        count: next.used,
+        ...choice.distribution,
+      };
       taken.set(tree, next);
       return tree;
     },

@@ -1,7 +1,8 @@
 import type { Drafter, Rows } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import { ArgumentError, type Tensor } from '@forerun/tensor';
-import { chain, choose } from '../features/chain.ts';
+import { chain, ChainChoice } from '../features/chain.ts';
+import type { ChildChoice } from '../features/children.ts';
 import { noState } from '../no-state.ts';
 
 /** Where the target is left. */
@@ -10,11 +11,13 @@ export interface EarlyExitOptions {
   readonly layer: number;
   /** Most tokens that are drafted in a round, however wide it is; as many as fit by default. */
   readonly depth?: number;
+  /** How drafts are chosen; `coupled` by default. */
+  readonly children?: ChildChoice;
 }
 
 /**
  * Self-speculation (LayerSkip, Elhoushi et al. 2024, arXiv:2404.16710): the target's own layers 0 ..< E, its final norm and its head draft a
- * chain of `width - 1` tokens, with the target's settings and noise. It has no weights and no state of its own: drafting goes on in the
+ * chain of `width - 1` tokens, with the target's settings. It has no weights and no state of its own: drafting goes on in the
  * target's cache, at the slots behind the anchor. Verification writes those rows again in all layers, with the same bits in the first E, so
  * nothing of a rejected draft is ever read.
  *
@@ -26,7 +29,7 @@ export interface EarlyExitOptions {
  * @throws ArgumentError for a layer or depth that is not a whole number of at least 1; when a round is made, MismatchedPartsError for a
  *   target that has no layer behind the exit, or whose state is not addressed by position.
  */
-export function earlyExit({ layer, depth = Infinity }: EarlyExitOptions): Drafter {
+export function earlyExit({ layer, depth = Infinity, children = 'coupled' }: EarlyExitOptions): Drafter {
   if (!Number.isInteger(layer) || layer < 1) {
     throw new ArgumentError(`earlyExit: layer is a whole number of at least 1, got ${layer}.`);
   }
@@ -36,13 +39,14 @@ export function earlyExit({ layer, depth = Infinity }: EarlyExitOptions): Drafte
   return {
     name: 'early-exit',
     needs: {},
-    gives: { distribution: false },
+    gives: { distribution: children === 'drawn' },
     state: () => noState,
     prefill: () => undefined,
     propose(round) {
       const { decoder, state, length, anchor } = round;
       expectLayers(decoder, layer);
       const one = length.graph.constant(Uint32Array.of(1));
+      const choice = new ChainChoice(round, children);
       const drafts: Tensor[] = [];
       let token = anchor;
       for (let step = 0; step < Math.min(round.width - 1, depth); step++) {
@@ -57,10 +61,10 @@ export function earlyExit({ layer, depth = Infinity }: EarlyExitOptions): Drafte
           length: position,
         };
         const { hidden } = decoder.forward(row, state, { layers: [0, layer] });
-        token = choose(round, decoder.head(decoder.norm(hidden)), step + 1);
+        token = choice.next(decoder.head(decoder.norm(hidden)));
         drafts.push(token);
       }
-      return chain(round, drafts, one);
+      return { ...chain(round, drafts, one), ...choice.distribution };
     },
     absorb: () => undefined,
   };

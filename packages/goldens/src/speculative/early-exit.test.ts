@@ -4,7 +4,7 @@ import { Engine, type GenerateRequest } from '@forerun/decoding';
 import { earlyExit } from '@forerun/drafters';
 import { ArgumentError, WeightStore } from '@forerun/tensor';
 import { testDevice } from '@forerun/tensor/harness';
-import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { philoxNoise, rejectionSampling, sampleAndMatch } from '@forerun/verifiers';
 import { afterAll, describe, expect, test } from 'vitest';
 import { fill, goldenCase, targetLlama } from './golden-case.ts';
 
@@ -65,6 +65,17 @@ describe('earlyExit', { timeout: 120_000 }, () => {
       if (layer > 1) expect(run.accepted).toBeGreaterThan(0);
       if (layer === 1) expect(run.accepted).toBeLessThan(run.drafted);
     }
+  });
+
+  test('hands over what its drafts were drawn from', async () => {
+    const drawn = earlyExit({ layer: 6, children: 'drawn' });
+    const conversation = engine.open({ drafter: drawn, verifier: rejectionSampling() });
+    for await (const step of conversation.generate({ prompt, maxTokens: 12, width: 2 })) expect(step.width).toBe(2);
+    expect(conversation.tokens.slice(prompt.length)).toEqual(continuation.slice(0, 12));
+    expect(conversation.statistics!.acceptedTokens).toBeGreaterThan(2);
+    conversation.close();
+    const coupled = earlyExit({ layer: 6 });
+    expect(() => engine.open({ drafter: coupled, verifier: rejectionSampling() })).toThrow(MismatchedPartsError);
   });
 
   test('refuses exits that the target does not have', () => {
