@@ -23,6 +23,10 @@ MISTRAL = {**LLAMA, "kind": "Mistral", "sliding_window": None}
 QWEN2 = {**LLAMA, "kind": "Qwen2"}
 QWEN3 = {**LLAMA, "kind": "Qwen3", "head_dim": 20}
 
+LFM2 = dict(kind="Lfm2", hidden_size=40, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+            vocab_size=112, max_position_embeddings=512, norm_eps=1e-5, block_auto_adjust_ff_dim=False, tie_word_embeddings=False,
+            layer_types=["conv", "full_attention", "conv", "full_attention"])
+
 
 def rope(rope_type, **fields):
     return {"rope_parameters": {"rope_type": rope_type, "rope_theta": 10000.0, **fields}}
@@ -88,6 +92,17 @@ CASES = {
     # The spelling of transformers 4: rope_theta and rope_scaling at the top.
     "llama-older-config": {**LLAMA, "older": True, **rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                                                           original_max_position_embeddings=32)},
+    # Short convolutions: taps, biases, widths that follow from others, both spellings.
+    "lfm2": {**LFM2, "tie_word_embeddings": True},
+    "lfm2-liquid": {**LFM2, "liquid": True, "hidden_size": 36, "num_attention_heads": 3, "num_key_value_heads": 1, "intermediate_size": 150,
+                    "conv_bias": True, "conv_L_cache": 4, "block_auto_adjust_ff_dim": True, "block_ffn_dim_multiplier": 1.1,
+                    "block_multiple_of": 16, "num_hidden_layers": 3, "layer_types": ["conv", "conv", "full_attention"],
+                    "tie_word_embeddings": True},
+    "lfm2-one-tap": {**LFM2, "conv_L_cache": 1, "layer_types": ["full_attention", "conv", "conv", "conv"]},
+    "lfm2-two-taps": {**LFM2, "conv_L_cache": 2, "conv_bias": True, **rope("default", rope_theta=5000.0)},
+    "lfm2-seven-taps": {**LFM2, "conv_L_cache": 7, "layer_types": ["conv", "conv", "conv", "full_attention"], "block_auto_adjust_ff_dim": True,
+                        "hidden_size": 56},
+    "lfm2-attention": {**LFM2, "layer_types": ["full_attention"] * 4},
 }
 
 
@@ -98,6 +113,8 @@ def randomise(model, generator):
             if value.ndim == 2:
                 scale = 1.0 if "embed_tokens" in name and not model.config.tie_word_embeddings else value.shape[1] ** -0.5
                 value.copy_(noise * scale)
+            elif value.ndim == 3:
+                value.copy_(noise * value.shape[2] ** -0.5)
             else:
                 value.copy_(noise * 0.2 + (1.0 if "norm" in name else 0.0))
             value.copy_(value.to(torch.bfloat16).float())
@@ -127,7 +144,16 @@ def older_config(config):
     return config
 
 
-def write(folder, seed, kind, older=False, **fields):
+def liquid_config(config):
+    """The spelling of Liquid AI's own files."""
+    config["block_ff_dim"] = config.pop("intermediate_size")
+    config["tie_embedding"] = config.pop("tie_word_embeddings")
+    config["full_attn_idxs"] = [i for i, kind in enumerate(config.pop("layer_types")) if kind == "full_attention"]
+    config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+    return config
+
+
+def write(folder, seed, kind, older=False, liquid=False, **fields):
     config = getattr(transformers, f"{kind}Config")(
         **fields, bos_token_id=1, eos_token_id=2, pad_token_id=0, attn_implementation="eager", dtype="bfloat16")
     model_class = getattr(transformers, f"{kind}ForCausalLM")
@@ -151,6 +177,8 @@ def write(folder, seed, kind, older=False, **fields):
     written = json.loads((folder / "config.json").read_text())
     if older:
         written = older_config(written)
+    if liquid:
+        written = liquid_config(written)
     (folder / "config.json").write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
     (folder / "generation_config.json").unlink(missing_ok=True)
     (folder / "meta.json").write_text(json.dumps({
