@@ -18,10 +18,12 @@ export type {
   Engine,
   GenerateRequest,
   GenerationStatistics,
-  PhaseTimes,
   MemoryEstimate,
+  PhaseTimes,
+  RoundReport,
   SamplingSettings,
   StopReason,
+  TreeNode,
 } from '@forerun/decoding';
 export type { AdapterDescription, DeviceOptions } from '@forerun/tensor';
 export {

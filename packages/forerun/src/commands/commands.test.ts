@@ -118,6 +118,15 @@ describe('forerun', () => {
     expect(code).toBe(0);
   });
 
+  it('demo: tells the same text twice, and draws its first rounds', async () => {
+    const { code, out } = await forerun(['demo', '-n', '12', '--width', '4']);
+    const [plain, speculative] = out.split('Speculative.').map((part) => /Once upon a time.*/.exec(part)![0]);
+    expect(speculative).toBe(plain);
+    expect(out).toMatch(/^1 {2}little .*→/m);
+    expect(out).toMatch(/The same text, token for token, in \d+ % fewer rounds/);
+    expect(code).toBe(0);
+  });
+
   it('check: holds folders to their goldens', async () => {
     const { code, out } = await forerun(['check', goldenFolder('llama'), goldenFolder('qwen3'), '--json']);
     const results = out

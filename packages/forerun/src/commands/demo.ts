@@ -1,16 +1,20 @@
 /** Tells one story twice, plainly and with speculation: the same tokens, in fewer passes of the model. */
 import type { AdapterDescription } from '@forerun/tensor';
 import { Command } from 'commander';
-import type { DrafterChoice } from '../model/drafter-choice.ts';
-import type { GenerationResult } from '../model/generation.ts';
+import type { DrafterName } from '../model/drafter-choice.ts';
+import type { GenerationPiece, GenerationResult } from '../model/generation.ts';
 import type { LoadedModel } from '../model/loaded-model.ts';
 import { colouredPiece, colourLegend, colours, showsColours } from '../terminal/colours.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { printable } from '../terminal/printable.ts';
 import { table } from '../terminal/table.ts';
+import { treePicture } from '../terminal/tree-picture.ts';
 import { jsonLine, line, writeOut } from '../terminal/write.ts';
 import { countOf, loadByFlags, numberOf } from './model-options.ts';
 import { adapterText } from './statistics-text.ts';
+
+/** Rounds that are drawn, and most lines of each. */
+const [drawnRounds, drawnLines] = [8, 12];
 
 interface DemoFlags {
   readonly prompt: string;
@@ -37,8 +41,10 @@ export function demoCommand(): Command {
 async function demo(flags: DemoFlags): Promise<void> {
   using interrupt = new Interrupt();
   using model = await loadByFlags({}, interrupt.signal);
+  const guesser = typeof model.defaultDrafter === 'string' ? model.defaultDrafter : 'n-gram';
   const tellings: Telling[] = [];
-  for (const drafter of ['none', 'draft-model'] as const) {
+  for (const drafter of ['none', guesser] as const) {
+    if (!flags.json) await introduce(drafter, flags);
     tellings.push(await tell(model, flags, { drafter, signal: interrupt.signal }));
   }
   const [plain, speculative] = tellings as [Telling, Telling];
@@ -50,40 +56,82 @@ async function demo(flags: DemoFlags): Promise<void> {
       tellings: tellings.map(({ drafter, result }) => ({ drafter, ...result })),
     });
   } else {
+    await showRounds(model, flags, { drafter: guesser, signal: interrupt.signal });
     await summary({ plain, speculative, same, adapter: model.adapter });
   }
   if (!same) process.exitCode = 1;
 }
 
 interface Telling {
-  readonly drafter: DrafterChoice;
+  readonly drafter: DrafterName;
   readonly result: GenerationResult;
 }
 
-const titles = { none: 'Plainly, a token a round', 'draft-model': 'With speculation' } as const;
+interface Teller {
+  readonly drafter: DrafterName;
+  readonly signal: AbortSignal;
+}
 
-async function tell(
-  model: LoadedModel,
-  flags: DemoFlags,
-  { drafter, signal }: { drafter: 'none' | 'draft-model'; signal: AbortSignal },
-): Promise<Telling> {
-  const generation = model.generate(flags.prompt, {
+/** Says what the next telling is. */
+async function introduce(drafter: DrafterName, { width }: DemoFlags): Promise<void> {
+  if (drafter === 'none') {
+    await line(`${colours.bold('Plain.')} Each round, a pass of the model, gives one token.`);
+    return;
+  }
+  await line(
+    `${colours.bold('Speculative.')} The drafter "${drafter}" guesses up to ${width - 1} tokens; a round looks at all of them in one pass, keeps those that the model would have chosen itself, and adds one of its own.`,
+  );
+  if (showsColours) await line(colourLegend());
+}
+
+function generation(model: LoadedModel, flags: DemoFlags, { drafter, signal }: Teller, rounds: boolean) {
+  return model.generate(flags.prompt, {
     drafter,
     maxTokens: flags.tokens,
     sampling: { temperature: flags.temperature, seed: flags.seed },
     width: flags.width,
+    rounds,
     signal,
   });
+}
+
+async function tell(model: LoadedModel, flags: DemoFlags, teller: Teller): Promise<Telling> {
+  const told = generation(model, flags, teller, false);
   if (!flags.json) {
-    await line(colours.bold(titles[drafter]));
-    if (drafter !== 'none' && showsColours) await line(colourLegend());
     await writeOut(printable(flags.prompt));
-    for await (const piece of generation) {
-      await writeOut(drafter === 'none' ? printable(piece.text) : colouredPiece(piece));
+    for await (const piece of told) {
+      await writeOut(teller.drafter === 'none' ? printable(piece.text) : colouredPiece(piece));
     }
     await line('\n');
   }
-  return { drafter, result: await generation.result };
+  return { drafter: teller.drafter, result: await told.result };
+}
+
+/** Draws the first rounds. They are run once more, since the clock that times their parts would slow the telling down. */
+async function showRounds(model: LoadedModel, flags: DemoFlags, teller: Teller): Promise<void> {
+  const pieces: GenerationPiece[] = [];
+  for await (const piece of generation(model, flags, teller, true)) {
+    if (pieces.push(piece) === drawnRounds) break;
+  }
+  await line(colours.bold(`The first ${pieces.length} speculative rounds`));
+  await line(
+    `${colours.dim('from left to right what was kept; → chosen by the model itself, ✗ a guess that it refused')}`,
+  );
+  for (const [index, { round }] of pieces.entries()) {
+    const name = `${index + 1}  `;
+    const lines = treePicture(round!, (process.stdout.columns ?? 100) - name.length);
+    const shown = lines.length > drawnLines ? [...lines.slice(0, drawnLines - 1), '…'] : lines;
+    for (const [at, text] of shown.entries()) await line((at === 0 ? name : ' '.repeat(name.length)) + text);
+  }
+  const times = pieces.flatMap(({ round }) => round!.times ?? []);
+  if (times.length > 0) {
+    const mean = (of: (one: (typeof times)[number]) => number): string =>
+      (times.reduce((sum, one) => sum + of(one), 0) / times.length).toFixed(2);
+    await line(
+      `Of the GPU's time a round: draft ${mean(({ draftMs }) => draftMs)} ms, verify ${mean(({ verifyMs }) => verifyMs)} ms, commit ${mean(({ commitMs }) => commitMs)} ms.`,
+    );
+  }
+  await line();
 }
 
 async function summary(outcome: {
@@ -120,4 +168,8 @@ async function summary(outcome: {
   }
   const saved = Math.round(100 * (1 - after.rounds / before.rounds));
   await line(`${colours.green('The same text, token for token')}, in ${saved} % fewer rounds.`);
+  if (adapter.kind === 'software') {
+    await line('Fewer rounds make it faster on a GPU, where a pass over a few tokens takes about as long as over one.');
+    await line('No GPU computes here, so a round takes longer the more it looks at.');
+  }
 }
