@@ -9,6 +9,7 @@ import { readState } from '../ops/state-slice/state-slice.ts';
 import { softmax } from '../ops/softmax/softmax.ts';
 import { writeState } from '../ops/write-state/write-state.ts';
 import { measureBandwidth } from './bandwidth.ts';
+import { Commands } from './commands.ts';
 import { canProfile, median, profile } from './profiler.ts';
 import { StateBuffers } from './state-buffers.ts';
 
@@ -36,6 +37,26 @@ describe('profile', () => {
     expect(result.sections['compute']).toBeGreaterThan(0);
     expect(result.nanoseconds).toBeCloseTo(result.sections['count']! + result.sections['compute']!, 0);
     states.destroy();
+    program.destroy();
+  });
+
+  it('is also what timed commands say, by section and in all, in the submit that computes', async () => {
+    const graph = trace((traced) => {
+      traced.section = 'first';
+      const x = softmax(traced.input('x', [64, 500]));
+      traced.section = 'second';
+      traced.output('y', softmax(x.add(1)));
+    });
+    const program = await compile(graph, { device, name: 'timed' });
+    program.write('x', new Float32Array(64 * 500).fill(1));
+    const commands = new Commands(device, { timed: 'sections' }).run(program);
+    const output = commands.read(program, 'y');
+    const times = commands.sectionMs();
+    commands.submit();
+    expect((await output)[0]).toBeCloseTo(1 / 500, 6);
+    expect(Object.keys(await times)).toEqual(['first', 'second']);
+    for (const ms of Object.values(await times)) expect(ms).toBeGreaterThan(0);
+    expect(() => new Commands(device).sectionMs()).toThrow(/not timed/);
     program.destroy();
   });
 
