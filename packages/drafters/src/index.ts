@@ -15,7 +15,8 @@ export type { NGramOptions } from './n-gram/n-gram.ts';
 export { nGram } from './n-gram/n-gram.ts';
 export type { ReplayDrafter, ReplayOptions, ReplayState } from './replay/replay.ts';
 export { replay, unrecorded } from './replay/replay.ts';
-export type { ContinuationOptions, ContinuationTree } from './continuations/continuations.ts';
+export type { ContinuationOptions, ContinuationTree, Places } from './continuations/continuations.ts';
+export { maxContinuation } from './continuations/continuations.ts';
 export type { Datastore } from './retrieval/datastore.ts';
 export {
   buildDatastore,

@@ -42,6 +42,10 @@ export interface Places {
 export interface ContinuationTree extends TokenTree {
   /** `[M, 3]` u32: for each row the first of its places, its depth, and how many places go through it; the anchor's are all of them. */
   readonly picked: Tensor;
+  /** What they were counted over. */
+  readonly places: Places;
+  /** `[P, longest]` u32: places that share the node of each depth that begins at a place, 0 where none begins. */
+  readonly counts: Tensor;
 }
 
 interface ChooseAttributes extends ContinuationOptions {
@@ -206,5 +210,7 @@ export function continuationTree(
     ...(chain ? {} : { parents: parents!, depths: depths! }),
     count: count!,
     picked: picked!,
+    places,
+    counts: counts!,
   };
 }

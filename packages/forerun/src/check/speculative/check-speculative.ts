@@ -8,6 +8,7 @@ import { promptLookup } from './lookup-cases.ts';
 import { medusaBuffers, medusaSelect, typicalSets } from './medusa-cases.ts';
 import { modelCase } from './model-cases.ts';
 import { deepseekModule, mimoModule, qwenModule } from './prediction-cases.ts';
+import { retrievalCase } from './retrieval-cases.ts';
 import { openCase, type SpeculativeCase } from './speculative-case.ts';
 import { eaglePosterior, speculativeSampling, verifierRuns } from './verdict-cases.ts';
 
@@ -28,6 +29,7 @@ export const caseRunners: Readonly<Record<string, CaseRunner>> = {
   'mtp-mimo': mimoModule,
   'mtp-qwen3-5': qwenModule,
   'mtp-qwen3-next': qwenModule,
+  retrieval: retrievalCase,
   'target-llama': modelCase,
   'typical-acceptance': typicalSets,
   'verifier-exact': verifierExact,
