@@ -2,8 +2,12 @@ import { readdir } from 'node:fs/promises';
 import { folderSource } from '@forerun/checkpoints';
 import { type Device, ForerunError } from '@forerun/tensor';
 import { GoldenFileError } from '../golden-file.ts';
+import { assistedRuns } from './assisted-cases.ts';
+import { eagleDraft } from './eagle-cases.ts';
+import { eagleLoop } from './eagle-loop-cases.ts';
 import { layerSkip } from './early-exit-cases.ts';
 import { verifierExact } from './enumeration-cases.ts';
+import { hydraCase, medusaHeadLogits } from './head-cases.ts';
 import { promptLookup } from './lookup-cases.ts';
 import { medusaBuffers, medusaSelect, typicalSets } from './medusa-cases.ts';
 import { modelCase } from './model-cases.ts';
@@ -18,11 +22,19 @@ export type CaseRunner = (one: SpeculativeCase) => Promise<string | undefined>;
 /** Runner of each case, by the name in its case.json. */
 export const caseRunners: Readonly<Record<string, CaseRunner>> = {
   'draft-llama': modelCase,
+  'eagle-loop': eagleLoop,
   'eagle-posterior': eaglePosterior,
+  eagle1: eagleDraft,
+  eagle3: eagleDraft,
+  'eagle3-full-vocab': eagleDraft,
+  'hf-assisted': assistedRuns,
   'hf-prompt-lookup': promptLookup,
   'hf-speculative-sampling': speculativeSampling,
+  'hydra-mlp': hydraCase,
+  'hydra-prefix-mlp': hydraCase,
   layerskip: layerSkip,
   'medusa-buffers': medusaBuffers,
+  'medusa-heads': medusaHeadLogits,
   'medusa-select': medusaSelect,
   'mtp-deepseek-v3': deepseekModule,
   'mtp-glm4-moe': deepseekModule,
