@@ -70,6 +70,7 @@ export { fillRandom } from './run/random-weights.ts';
 export { WeightUpload, WeightValueError } from './run/weight-upload.ts';
 export type { SourceDType } from './ops/convert-weight/convert-weight.wgsl.ts';
 export { linear } from './ops/linear/linear.ts';
+export { expertLinear } from './ops/expert-linear/expert-linear.ts';
 export { embedding } from './ops/embedding/embedding.ts';
 export { gather, gatherRows } from './ops/gather/gather.ts';
 export { scatterRows } from './ops/scatter/scatter.ts';
