@@ -9,7 +9,7 @@ import type {
 } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import type { Tensor } from '@forerun/tensor';
-import { ArgumentError, concat, gatherRows, readState, State, writeState } from '@forerun/tensor';
+import { ArgumentError, concat, gather, gatherRows, readState, reduce, State, writeState } from '@forerun/tensor';
 import type { CatchUpRows } from './catch-up-rows.ts';
 import { catchUpRows } from './catch-up-rows.ts';
 import { ChainChoice } from '../features/chain.ts';
@@ -24,6 +24,11 @@ export interface DraftModelOptions {
   readonly cache?: DecoderStateOptions['cache'];
   /** How drafts are chosen; `coupled` by default. */
   readonly children?: ChildChoice;
+  /**
+   * Drafting ends behind the first draft that the draft model itself finds less likely than this, by the softmax of its logits
+   * (transformers' `assistant_confidence_threshold`); from 0 to 1, 0 by default.
+   */
+  readonly confidence?: number;
 }
 
 /** The state of a draft model: its cache and how many tokens of the history are in it. */
@@ -48,6 +53,34 @@ function ingest(decoder: Decoder, cache: DecoderState, rows: Omit<Rows, 'depths'
   return hidden;
 }
 
+/** Counts the drafts up to the first that its model is not sure of. */
+class UsedDrafts {
+  readonly #confidence: number;
+  #rows: Tensor;
+  #sure: Tensor;
+
+  constructor({ ready, used }: CatchUpRows, confidence: number) {
+    this.#confidence = confidence;
+    this.#rows = confidence > 0 ? ready.mul(0).add(1) : used;
+    this.#sure = ready;
+  }
+
+  /** Takes in a draft `[1]` u32 and the logits `[1, V]` that it was chosen from. */
+  add(logits: Tensor, token: Tensor): void {
+    if (this.#confidence === 0) return;
+    this.#rows = this.#rows.add(this.#sure);
+    const mass = logits.sub(reduce(logits, 'max', { keepDims: true })).exp();
+    const probability = gather(mass.reshape([-1]), token).div(reduce(mass, 'sum').reshape([1]));
+    const none = logits.graph.constant(Uint32Array.of(0));
+    this.#sure = probability.less(this.#confidence).select(none, this.#sure);
+  }
+
+  /** `[1]` u32: rows of the tree in use, the anchor included. */
+  get rows(): Tensor {
+    return this.#rows;
+  }
+}
+
 /**
  * Speculative decoding with a small model of the same vocabulary (Leviathan et al. 2023, Chen et al. 2023): it continues the context
  * by a chain of `width - 1` tokens, all inside the round, with the target's settings and, unless asked otherwise, the target's own noise: so
@@ -60,9 +93,12 @@ function ingest(decoder: Decoder, cache: DecoderState, rows: Omit<Rows, 'depths'
  * @throws {@link MismatchedPartsError} if the vocabularies differ in size or it cannot hold the conversation
  */
 export function draftModel(options: DraftModelOptions): Drafter {
-  const { decoder, catchUpTokens, cache: cacheType, children = 'coupled' } = options;
+  const { decoder, catchUpTokens, cache: cacheType, children = 'coupled', confidence = 0 } = options;
   if (catchUpTokens !== undefined && (!Number.isInteger(catchUpTokens) || catchUpTokens < 2 || catchUpTokens > 1024)) {
     throw new ArgumentError(`draftModel: catchUpTokens is an integer from 2 to 1024, got ${catchUpTokens}.`);
+  }
+  if (!(confidence >= 0 && confidence <= 1)) {
+    throw new ArgumentError(`draftModel: confidence is a number from 0 to 1, got ${confidence}.`);
   }
   const taken = new WeakMap<TokenTree, CatchUpRows>();
   return {
@@ -122,7 +158,13 @@ export function draftModel(options: DraftModelOptions): Drafter {
       const rows = catchUpTokens ?? Math.min(Math.max(width, 2), 8);
       const next = catchUpRows(round.length, { history, loop, held }, { until: 'anchor', rows, width });
       const choice = new ChainChoice(round, children);
-      const choose = (hidden: Tensor) => choice.next(decoder.head(decoder.norm(hidden)));
+      const used = new UsedDrafts(next, confidence);
+      const choose = (hidden: Tensor) => {
+        const logits = decoder.head(decoder.norm(hidden));
+        const token = choice.next(logits);
+        used.add(logits, token);
+        return token;
+      };
       const first = ingest(decoder, cache, {
         inputs: next.tokens,
         positions: next.positions,
@@ -148,7 +190,7 @@ export function draftModel(options: DraftModelOptions): Drafter {
         depth: width - 1,
         chain: true,
         tokens,
-        count: next.used,
+        count: used.rows,
         ...choice.distribution,
       };
       taken.set(tree, next);

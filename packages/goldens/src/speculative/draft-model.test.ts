@@ -110,6 +110,22 @@ describe('draftModel', { timeout: 600_000 }, () => {
     expect(last.draftedTokens).toBeLessThan(30);
   });
 
+  it('drafts no further than it is sure of itself', async () => {
+    const [plain, whole] = [await once(undefined, {}, 1), await once(draftModel({ decoder }), {}, 8)];
+    const runs = [0.5, 0.9, 1].map((confidence) => once(draftModel({ decoder, confidence }), {}, 8));
+    const drafted: number[] = [];
+    for (const run of await Promise.all(runs)) {
+      expect(run.tokens).toEqual(plain.tokens);
+      expect(run.accepted).toBe(run.drafted);
+      drafted.push(run.drafted);
+    }
+    expect(drafted[0]).toBeLessThan(whole.drafted);
+    expect(drafted).toEqual(drafted.toSorted((a, b) => b - a));
+    // However unsure it is, the first draft is made: one in each of 20 rounds, and 20 tokens of the target.
+    expect(drafted[2]).toBe(20);
+    expect(() => draftModel({ decoder, confidence: 1.1 })).toThrow(ArgumentError);
+  });
+
   it('refuses a draft that does not fit', () => {
     const other: Decoder = toyDecoder({ ...toy, vocabSize: 7 });
     expect(() => engine.speculation(draftModel({ decoder: other })).round(2)).toThrow(MismatchedPartsError);
