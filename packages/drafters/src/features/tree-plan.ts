@@ -2,7 +2,7 @@ import type { Round } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import { ArgumentError } from '@forerun/tensor';
 import { type ShapeOfWidth, shapesOf, type TreeChoice } from '../trees/sub-tree.ts';
-import { chainShape } from '../trees/tree-shape.ts';
+import { chainShape, consecutiveRanks } from '../trees/tree-shape.ts';
 import type { ChildChoice } from './children.ts';
 
 /** What a drafter was asked for. */
@@ -49,6 +49,8 @@ export function treePlan<Grown extends string>(
     tree === undefined || tree === grown || tree === 'chain'
       ? undefined
       : shapesOf(tree as TreeChoice, { who, depth: maxDepth });
+  // The draws of a node are taken in order: what is skipped would have to be known to the verifier.
+  const given = shapes && drawn ? (width: number) => consecutiveRanks(shapes(width)) : shapes;
   return ({ decoder }) => {
     if (tree === 'chain') return chain;
     if (tree === undefined) return decoder.branching && !drawn && usual === grown ? 'grown' : chain;
@@ -57,6 +59,6 @@ export function treePlan<Grown extends string>(
         `${who}: a tree was asked for, and this target verifies chains only. Use tree: 'chain', or leave it out.`,
       );
     }
-    return shapes ?? 'grown';
+    return given ?? 'grown';
   };
 }

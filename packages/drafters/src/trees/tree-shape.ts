@@ -68,6 +68,22 @@ export function chainShape(width: number): TreeShape {
   return staticTree(Array.from({ length: width - 1 }, (_, row) => Array.from({ length: row + 1 }, () => 0)));
 }
 
+/** The same tree with the ranks 0, 1, 2, … among the children of each node, in their order. */
+export function consecutiveRanks({ paths }: TreeShape): TreeShape {
+  const children = new Map<string, number>();
+  const renamed = new Map<string, readonly number[]>([['', []]]);
+  return staticTree(
+    paths.map((path) => {
+      const parent = renamed.get(path.slice(0, -1).join())!;
+      const rank = children.get(parent.join()) ?? 0;
+      children.set(parent.join(), rank + 1);
+      const own = [...parent, rank];
+      renamed.set(path.join(), own);
+      return own;
+    }),
+  );
+}
+
 /** `[width, width]`, row-major: 1 where a row may attend to another, its ancestors and itself. */
 export function treeMask({ width, parents }: Pick<TreeShape, 'width' | 'parents'>): Uint8Array {
   const mask = new Uint8Array(width * width);

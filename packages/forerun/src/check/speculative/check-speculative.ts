@@ -5,11 +5,13 @@ import { GoldenFileError } from '../golden-file.ts';
 import { assistedRuns } from './assisted-cases.ts';
 import { eagleDraft } from './eagle-cases.ts';
 import { eagleLoop } from './eagle-loop-cases.ts';
+import { eagleStatic } from './eagle-static-cases.ts';
 import { layerSkip } from './early-exit-cases.ts';
 import { verifierExact } from './enumeration-cases.ts';
 import { hydraCase, medusaHeadLogits } from './head-cases.ts';
 import { promptLookup } from './lookup-cases.ts';
 import { medusaBuffers, medusaSelect, typicalSets } from './medusa-cases.ts';
+import { medusaLoop } from './medusa-loop-cases.ts';
 import { modelCase } from './model-cases.ts';
 import { deepseekModule, mimoModule, qwenModule } from './prediction-cases.ts';
 import { retrievalCase } from './retrieval-cases.ts';
@@ -25,6 +27,7 @@ export const caseRunners: Readonly<Record<string, CaseRunner>> = {
   'eagle-loop': eagleLoop,
   'eagle-posterior': eaglePosterior,
   eagle1: eagleDraft,
+  'eagle1-static': eagleStatic,
   eagle3: eagleDraft,
   'eagle3-full-vocab': eagleDraft,
   'hf-assisted': assistedRuns,
@@ -35,6 +38,7 @@ export const caseRunners: Readonly<Record<string, CaseRunner>> = {
   layerskip: layerSkip,
   'medusa-buffers': medusaBuffers,
   'medusa-heads': medusaHeadLogits,
+  'medusa-loop': medusaLoop,
   'medusa-select': medusaSelect,
   'mtp-deepseek-v3': deepseekModule,
   'mtp-glm4-moe': deepseekModule,

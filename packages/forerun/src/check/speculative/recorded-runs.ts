@@ -82,7 +82,14 @@ export class LoopRunner {
     const { name, prompt, tokens, rounds } = run;
     const root = listDifference(
       `${name}, first root`,
-      [await this.#root(prompt, { drafter: repetition.drafter, verifier, sampling, first })],
+      [
+        await this.#root(prompt, {
+          drafter: this.#tape.drafter(repetition.drafter, states),
+          verifier,
+          sampling,
+          first,
+        }),
+      ],
       tokens.slice(0, 1),
     );
     if (root) return root;
@@ -129,7 +136,7 @@ export class LoopRunner {
     given: { drafter: Drafter; verifier: Verifier; sampling: SamplingSettings; first: RoundUniforms | undefined },
   ): Promise<number> {
     const { drafter, verifier, sampling, first } = given;
-    using conversation = this.#engine.open(first ? { drafter: this.#tape.drafter(drafter), verifier } : {});
+    using conversation = this.#engine.open(first ? { drafter, verifier } : {});
     if (first) this.#tape.write(conversation, [[prompt.length - 1, first]]);
     const request = { prompt, maxTokens: 1, width: 1, ...(first ? { sampling } : {}) };
     for await (const { tokens } of conversation.generate(request)) return tokens[0]!;
