@@ -32,6 +32,8 @@ export { defineKernel, read, readWrite, uniform, write } from './kernel/define-k
 export type { Grid } from './kernel/grid.ts';
 export { grid, linearWorkgroupWgsl } from './kernel/grid.ts';
 export type { Arithmetic, BufferView, DispatchRequest, Lowering, WeightPart } from './compile/lowering.ts';
+export type { ChoiceQuestion, ChoiceTimer, MeasuredChoice, TimedBuffer, TimedDispatch } from './compile/choices.ts';
+export { ChoiceTable } from './compile/choices.ts';
 export type { CompileOptions } from './compile/compile.ts';
 export { compile } from './compile/compile.ts';
 export type { CommandOptions, RunOptions, StateStretch } from './run/commands.ts';
@@ -41,6 +43,7 @@ export { interpret } from './run/interpret.ts';
 export { Program } from './run/program.ts';
 export type { HostArray } from './run/state-buffers.ts';
 export { hostArray, StateBuffers } from './run/state-buffers.ts';
+export { deviceChoices, deviceIdentity, deviceTimer } from './run/time-choices.ts';
 export { WeightStore } from './run/weight-store.ts';
 export type { RopeFrequencies } from './ops/rope/frequencies.ts';
 export { ropeFrequencies, ropeTable } from './ops/rope/frequencies.ts';

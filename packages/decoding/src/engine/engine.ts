@@ -34,7 +34,7 @@ export interface EngineOptions {
   readonly capacityTokens: number;
   /** Element type of cached keys and values; f32 by default. */
   readonly cache?: 'f32' | 'f16';
-  /** Precision of products in the matrices of decoding, as `compile` takes it; f32 by default. f16 needs the feature `shader-f16`. */
+  /** Precision of products in the matrices of decoding, as `compile` takes it; f32 by default. f16 and i8 need device features. */
   readonly arithmetic?: Arithmetic;
   /** Sizes of prefill passes, largest first; measured on the device without. */
   readonly chunkTokens?: readonly number[];
@@ -96,7 +96,7 @@ export class Engine {
    * Compiles the programs of plain decoding, checks that everything fits, takes the memory and has the weights uploaded.
    * Whatever fails, the memory is given back, that of the weight store too.
    * @throws {@link DeviceLimitError} before any weight is loaded, with the numbers, when it does not fit; MissingFeatureError when
-   *   f16 arithmetic is asked for on a device without `shader-f16`.
+   *   f16 or i8 arithmetic is asked for on a device without what it needs.
    */
   static async create(options: EngineOptions): Promise<Engine> {
     const engine = new Engine(options);

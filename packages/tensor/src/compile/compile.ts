@@ -11,6 +11,7 @@ import type { CompiledDispatch } from '../run/program.ts';
 import { Program } from '../run/program.ts';
 import { WeightStore } from '../run/weight-store.ts';
 import { liveNodes } from './canonicalise.ts';
+import type { ChoiceTable } from './choices.ts';
 import { fuse } from './fuse.ts';
 import type { PlannedDispatch } from './lower.ts';
 import { lower } from './lower.ts';
@@ -29,11 +30,15 @@ export interface CompileOptions {
   readonly guard?: { readonly state: State; readonly word: number };
   /**
    * `'f32'` (default), or `'f16'`: the decode kernels of `linear` with weights in f16, q8 or q4 multiply in half precision, with sums
-   * over more than 8 values still in f32. Faster where hardware packs halves; results are off by about 5e-4 of their norm. Activations
-   * beyond 8,000 in magnitude (less if weights in f16 exceed 1) may overflow to infinity. Weights in f32, bf16 and GGUF's blocks, and
-   * all other kernels, stay in f32. Kernels of this arithmetic have `arithmetic-f16-` in their names.
+   * over more than 32 values still in f32. Faster where hardware packs halves; results are off by about 5e-4 of their norm. Activations
+   * beyond 4,000 in magnitude (less if weights in f16 exceed 1) may overflow to infinity. `'i8'`: those with weights in q8 or q4 and
+   * rows of whole blocks round activations to 8 bits, with a scale for each 32, and multiply integers; fastest where hardware has packed
+   * products, and off by about 5e-3. Weights in other formats, and all other kernels, stay in f32. Kernels of these arithmetics have
+   * `arithmetic-f16-` or `arithmetic-i8-` in their names.
    */
   readonly arithmetic?: Arithmetic;
+  /** Which of several kernels of the same bits is fastest here: asked, and made to measure what it does not know yet. */
+  readonly choices?: ChoiceTable;
   /** Leave the graph as it was traced; for tests that compare. */
   readonly fusion?: boolean;
 }
@@ -49,14 +54,24 @@ function guardFor({ kernel, bindings }: PlannedDispatch, guard: Guard, options: 
   return through ? { ...guard, through: through[0] } : guard;
 }
 
+/** What each arithmetic needs of a device, in words, and whether it is there. */
+const needs: Readonly<Record<Arithmetic, { readonly named: string; readonly met: (device: Device) => boolean }>> = {
+  f32: { named: 'nothing', met: () => true },
+  f16: { named: 'the WebGPU feature "shader-f16"', met: (device) => device.has('shader-f16') },
+  i8: {
+    named: 'the WGSL language feature "packed_4x8_integer_dot_product"',
+    met: (device) => device.hasLanguage('packed_4x8_integer_dot_product'),
+  },
+};
+
 /** The arithmetic asked for, if the device can do it. */
 function checkedArithmetic({ device, name, arithmetic = 'f32' }: CompileOptions): Arithmetic {
-  if (arithmetic !== 'f32' && arithmetic !== 'f16') {
-    throw new ArgumentError(`Compiling ${name}: arithmetic must be 'f32' or 'f16', got ${String(arithmetic)}.`);
+  if (!Object.hasOwn(needs, arithmetic)) {
+    throw new ArgumentError(`Compiling ${name}: arithmetic must be 'f32', 'f16' or 'i8', got ${String(arithmetic)}.`);
   }
-  if (arithmetic === 'f16' && !device.has('shader-f16')) {
+  if (!needs[arithmetic].met(device)) {
     throw new MissingFeatureError(
-      `Compiling ${name} with arithmetic 'f16' needs the WebGPU feature "shader-f16", which ${device.adapter.description || 'this device'} does not offer or was not asked for. Leave arithmetic at 'f32', or ask for a device that has the feature, without limits: 'portable'.`,
+      `Compiling ${name} with arithmetic '${arithmetic}' needs ${needs[arithmetic].named}, which ${device.adapter.description || 'this device'} does not offer or was not asked for. Leave arithmetic at 'f32', or ask for a device that has the feature, without limits: 'portable'.`,
     );
   }
   return arithmetic;
@@ -64,7 +79,8 @@ function checkedArithmetic({ device, name, arithmetic = 'f32' }: CompileOptions)
 
 /**
  * Compiles a traced graph for a device. Pipelines are made asynchronously; equal kernels are shared with all other programs.
- * @throws {@link MissingFeatureError} where `arithmetic` is f16 and the device has no `shader-f16`.
+ * @throws {@link MissingFeatureError} where the device lacks what `arithmetic` needs: `shader-f16` for f16, the language feature
+ *   `packed_4x8_integer_dot_product` for i8.
  */
 export async function compile(graph: Graph, options: CompileOptions): Promise<Program> {
   const { device, name } = options;
@@ -73,7 +89,9 @@ export async function compile(graph: Graph, options: CompileOptions): Promise<Pr
   const weights = options.weights ?? new WeightStore(device);
   const live = liveNodes(graph);
   const nodes = options.fusion === false ? live : fuse(graph, live, { weights });
-  const lowered = lower(graph, nodes, { device, weights, arithmetic });
+  const lowerNodes = () => lower(graph, nodes, { device, weights, arithmetic, choices: options.choices });
+  const asked = lowerNodes();
+  const lowered = (await options.choices?.measure()) ? lowerNodes() : asked;
   const pinned = [...graph.inputs.map(({ tensor }) => tensor), ...graph.outputs.values()].map((tensor) =>
     lowered.views.get(tensor)!,
   );

@@ -9,6 +9,7 @@ import { Weight } from '../graph/weight.ts';
 import type { AnyKernel } from '../kernel/define-kernel.ts';
 import type { Grid } from '../kernel/grid.ts';
 import type { WeightStore } from '../run/weight-store.ts';
+import type { ChoiceTable } from './choices.ts';
 import type { Arithmetic, BufferView, Lowering } from './lowering.ts';
 
 /** A dispatch with its kernel chosen and its buffers named, not yet allocated. */
@@ -19,6 +20,7 @@ export interface PlannedDispatch {
   readonly bindings: Readonly<Record<string, BufferView>>;
   readonly workgroups: Grid | ((bound: number) => Grid);
   readonly label: string;
+  readonly choice?: string | undefined;
   readonly section: string;
   /** The node that asked for it. */
   readonly node: GraphNode;
@@ -38,9 +40,9 @@ export interface Lowered {
 export function lower(
   graph: Graph,
   nodes: readonly GraphNode[],
-  options: { device: Device; weights: WeightStore; arithmetic: Arithmetic },
+  options: { device: Device; weights: WeightStore; arithmetic: Arithmetic; choices?: ChoiceTable | undefined },
 ): Lowered {
-  const { device, weights, arithmetic } = options;
+  const { device, weights, arithmetic, choices } = options;
   const views = new Map<Tensor, BufferView>();
   const dispatches: PlannedDispatch[] = [];
   const states = new Set<State>();
@@ -70,6 +72,7 @@ export function lower(
     const lowering: Lowering = {
       device,
       arithmetic,
+      choices,
       tensor: (operand) => view(expect(operand, Tensor)),
       state: (operand) => ({ source: { kind: 'state', state: expect(operand, State) } }),
       weight: (operand) => weights.parts(expect(operand, Weight)),
@@ -84,6 +87,7 @@ export function lower(
           bindings: request.bindings as Readonly<Record<string, BufferView>>,
           workgroups: request.workgroups,
           label: request.label ?? kernel.name,
+          choice: request.choice,
           section: node.section,
           node,
           bytes: request.bytes ?? 0,

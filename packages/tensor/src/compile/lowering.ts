@@ -5,6 +5,7 @@ import type { Tensor } from '../graph/tensor.ts';
 import type { Weight } from '../graph/weight.ts';
 import type { Kernel } from '../kernel/define-kernel.ts';
 import type { Grid } from '../kernel/grid.ts';
+import type { ChoiceTable } from './choices.ts';
 
 /** Where a binding's bytes live: scratch of this program, or something that outlives it. */
 export type BufferSource =
@@ -50,20 +51,27 @@ export interface DispatchRequest<Constants, Bindings extends string, Uniforms ex
   readonly workgroups: Grid | ((bound: number) => Grid);
   /** What `explain` calls it; the kernel's name without. */
   readonly label?: string;
+  /** How the kernel was cut, and what the choice table knows of it, in words for `explain`. */
+  readonly choice?: string;
   /** Bytes read and written, for the floor; a function of the bound where it depends on it. */
   readonly bytes?: number | ((bound: number) => number);
   /** Floating-point operations, for the floor; a function of the bound where it depends on it. */
   readonly flops?: number | ((bound: number) => number);
 }
 
-/** Precision of products and of the sums of a few: f32, or f16 where an operation has a kernel for it. */
-export type Arithmetic = 'f32' | 'f16';
+/**
+ * Precision of products and of the sums of a few: f32; f16, or i8 (both factors in 8 bits with a scale for each block of 32), where an
+ * operation has a kernel for it.
+ */
+export type Arithmetic = 'f32' | 'f16' | 'i8';
 
 /** What an operation sees while it chooses its kernels. */
 export interface Lowering {
   readonly device: Device;
-  /** What was asked for; the device has `shader-f16` when it is f16. */
+  /** What was asked for; the device has `shader-f16` when it is f16, and packed integer products when it is i8. */
   readonly arithmetic: Arithmetic;
+  /** Which of several kernels of the same bits is fastest here; without, operations take their defaults. */
+  readonly choices?: ChoiceTable | undefined;
   /** The buffer of an activation. */
   tensor(tensor: Operand): BufferView;
   /** The buffer of a state. */

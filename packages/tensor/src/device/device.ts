@@ -36,8 +36,8 @@ export interface DeviceOptions extends GpuEntry {
   readonly adapter?: AdapterKind;
   /** `'adapter'` (default) asks for all that the adapter has; `'portable'` for WebGPU's guaranteed limits and no optional feature. */
   readonly limits?: 'adapter' | 'portable';
-  /** Optional features to leave unused though the adapter has them. */
-  readonly without?: readonly GPUFeatureName[];
+  /** Optional features to leave unused though the adapter has them; those of the language too. */
+  readonly without?: readonly (GPUFeatureName | 'packed_4x8_integer_dot_product')[];
   readonly powerPreference?: GPUPowerPreference;
 }
 
@@ -83,12 +83,15 @@ export class Device {
   readonly arena: Arena;
   readonly staging: Staging;
   readonly constants: ConstantCache;
+  readonly #language: ReadonlySet<string>;
   readonly #bytes = new Map<MemoryPurpose, number>();
   #peakBytes = 0;
   #failure: ForerunError | undefined;
 
-  constructor(gpu: GPUDevice, adapter: AdapterDescription) {
+  /** @param language - WGSL language features of the implementation. */
+  constructor(gpu: GPUDevice, adapter: AdapterDescription, language: ReadonlySet<string> = new Set()) {
     this.gpu = gpu;
+    this.#language = language;
     this.adapter = adapter;
     this.limits = gpu.limits;
     this.pipelines = new PipelineCache(this);
@@ -115,6 +118,11 @@ export class Device {
   /** Whether an optional feature is on. */
   has(feature: GPUFeatureName): boolean {
     return this.gpu.features.has(feature);
+  }
+
+  /** Whether shaders may use an optional feature of the language, such as `packed_4x8_integer_dot_product`. */
+  hasLanguage(feature: string): boolean {
+    return this.#language.has(feature);
   }
 
   /** Records the first failure; every later call throws it. */
@@ -258,6 +266,7 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<Device
     );
   }
   const portable = options.limits === 'portable';
+  const withoutLanguage: ReadonlySet<string> = new Set(options.without);
   const features = portable
     ? []
     : wantedFeatures.filter((feature) => adapter.features.has(feature) && !options.without?.includes(feature));
@@ -267,5 +276,6 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<Device
   const device = await adapter.requestDevice({ requiredFeatures: features, requiredLimits }).catch((cause) => {
     throw new AdapterError(`The adapter gave no device: ${(cause as Error).message}`, { cause });
   });
-  return new Device(device, description);
+  const language = portable ? [] : [...(gpu.wgslLanguageFeatures ?? [])].filter((name) => !withoutLanguage.has(name));
+  return new Device(device, description, new Set(language));
 }

@@ -24,6 +24,8 @@ export interface ExplainedDispatch {
   readonly label: string;
   readonly kernel: string;
   readonly section: string;
+  /** How the kernel was cut, and what the choice table measured, in words; where there was a choice. */
+  readonly choice?: string;
   /** Traced operations that it computes, alone or with other dispatches of the same operation. */
   readonly operations: readonly string[];
   readonly workgroups: Grid;
@@ -138,6 +140,7 @@ export function explain(program: Program, options: ExplainOptions = {}): Explana
       label: dispatch.label,
       kernel: dispatch.kernel.name,
       section: dispatch.section,
+      ...(dispatch.choice === undefined ? {} : { choice: dispatch.choice }),
       operations: names(dispatch.node),
       workgroups: Program.grid(dispatch, bound),
       bytes,
@@ -217,6 +220,7 @@ export function explanationText(explanation: Explanation): string {
     dispatch.label,
     dispatch.kernel,
     dispatch.workgroups.join('x'),
+    dispatch.choice ?? '',
     `${metric(dispatch.bytes)}B`,
     metric(dispatch.flops).trim(),
     ...(measured
@@ -232,6 +236,7 @@ export function explanationText(explanation: Explanation): string {
     'label',
     'kernel',
     'workgroups',
+    'choice',
     'bytes',
     'FLOP',
     ...(measured ? ['us', 'rate', 'of floor'] : []),

@@ -87,6 +87,31 @@ fn weightBits(row: u32, unit: u32) -> vec4<u32> {
  * Integers become floats without a conversion: a code in the low mantissa bits of a power of two whose unit in that place is 1, less
  * that power. Exact, and cheaper than a conversion on most hardware.
  */
+const eightBitQuad = /* wgsl */ `
+fn weightQuad0(bits: u32) -> vec4<f32> {
+  let low = bits ^ 0x80808080u;
+  let high = low >> 16u;
+  return bitcast<vec4<f32>>((vec4<u32>(low, low, high, high) & vec4<u32>(0xffu, 0xff00u, 0xffu, 0xff00u))
+    | vec4<u32>(0x4b000000u, 0x47000000u, 0x4b000000u, 0x47000000u)) - vec4<f32>(8388736.0, 32896.0, 8388736.0, 32896.0);
+}`;
+
+const fourBitQuads = /* wgsl */ `
+fn weightQuad0(bits: u32) -> vec4<f32> {
+  return bitcast<vec4<f32>>((vec4<u32>(bits, bits, bits, bits >> 12u) & vec4<u32>(0xfu, 0xf00u, 0xf0000u, 0xf000u))
+    | vec4<u32>(0x4b000000u, 0x47000000u, 0x43000000u, 0x45000000u)) - vec4<f32>(8388616.0, 32776.0, 136.0, 2056.0);
+}
+fn weightQuad1(bits: u32) -> vec4<f32> {
+  let high = bits >> 12u;
+  return bitcast<vec4<f32>>((vec4<u32>(bits, bits, high, high) & vec4<u32>(0xf0u, 0xf000u, 0xf00u, 0xf0000u))
+    | vec4<u32>(0x49000000u, 0x45000000u, 0x47000000u, 0x43000000u)) - vec4<f32>(524296.0, 2056.0, 32776.0, 136.0);
+}`;
+
+/**
+ * WGSL that decodes a word of codes as floats without their scale: `weightQuad0(bits)`, of q4 its low nibbles, and of q4 alone
+ * `weightQuad1(bits)`, its high nibbles.
+ */
+export const codeQuads: Readonly<Record<'q8' | 'q4', string>> = { q8: eightBitQuad, q4: fourBitQuads };
+
 function eightBitReader(width: number): WeightReader {
   const blocks = Math.ceil(width / quantBlock);
   return {
@@ -97,13 +122,7 @@ function eightBitReader(width: number): WeightReader {
     bitsType: 'u32',
     position: (unit) => `${unit} * 4u`,
     functions: /* wgsl */ `
-fn weightBits(row: u32, unit: u32) -> u32 { return codes[row * ${blocks * 8}u + unit]; }
-fn weightQuad0(bits: u32) -> vec4<f32> {
-  let low = bits ^ 0x80808080u;
-  let high = low >> 16u;
-  return bitcast<vec4<f32>>((vec4<u32>(low, low, high, high) & vec4<u32>(0xffu, 0xff00u, 0xffu, 0xff00u))
-    | vec4<u32>(0x4b000000u, 0x47000000u, 0x4b000000u, 0x47000000u)) - vec4<f32>(8388736.0, 32896.0, 8388736.0, 32896.0);
-}${scaleFunction(blocks, 8)}`,
+fn weightBits(row: u32, unit: u32) -> u32 { return codes[row * ${blocks * 8}u + unit]; }${eightBitQuad}${scaleFunction(blocks, 8)}`,
   };
 }
 
@@ -117,16 +136,7 @@ function fourBitReader(width: number): WeightReader {
     bitsType: 'u32',
     position: (unit, quad) => `(${unit} >> 2u) * 32u + (${unit} & 3u) * 4u + ${quad * 16}u`,
     functions: /* wgsl */ `
-fn weightBits(row: u32, unit: u32) -> u32 { return codes[row * ${blocks * 4}u + unit]; }
-fn weightQuad0(bits: u32) -> vec4<f32> {
-  return bitcast<vec4<f32>>((vec4<u32>(bits, bits, bits, bits >> 12u) & vec4<u32>(0xfu, 0xf00u, 0xf0000u, 0xf000u))
-    | vec4<u32>(0x4b000000u, 0x47000000u, 0x43000000u, 0x45000000u)) - vec4<f32>(8388616.0, 32776.0, 136.0, 2056.0);
-}
-fn weightQuad1(bits: u32) -> vec4<f32> {
-  let high = bits >> 12u;
-  return bitcast<vec4<f32>>((vec4<u32>(bits, bits, high, high) & vec4<u32>(0xf0u, 0xf000u, 0xf00u, 0xf0000u))
-    | vec4<u32>(0x49000000u, 0x45000000u, 0x47000000u, 0x43000000u)) - vec4<f32>(524296.0, 2056.0, 32776.0, 136.0);
-}${scaleFunction(blocks, 4)}`,
+fn weightBits(row: u32, unit: u32) -> u32 { return codes[row * ${blocks * 4}u + unit]; }${fourBitQuads}${scaleFunction(blocks, 4)}`,
   };
 }
 

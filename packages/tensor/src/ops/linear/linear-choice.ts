@@ -10,6 +10,8 @@ import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf, sumsSquares } from './linear-slots.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
 import { matmulWorkgroups } from './matmul.wgsl.ts';
+import { blockCandidates, blockCut } from './block-cut.ts';
+import { walksBlocks } from './matvec-blocks.wgsl.ts';
 import { hasHalfKernel } from './matvec-f16.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
 import { matvecMemoryBytes } from './matvec.wgsl.ts';
@@ -22,12 +24,16 @@ export interface LinearDeviceKind {
   readonly kind: AdapterKind;
   /** Lanes that every subgroup has at least; 0 where subgroups are off. */
   readonly subgroupLanes: number;
+  /** Workgroup memory that a kernel may use, in bytes. */
+  readonly memoryBytes: number;
 }
 
 /** Kind of a device for the table of linear kernels. */
 export function linearDeviceKind(device: Device): LinearDeviceKind {
   const subgroupLanes = device.has('subgroups') ? (device.gpu.adapterInfo.subgroupMinSize ?? 0) : 0;
-  return { kind: device.adapter.kind, subgroupLanes };
+  // More would leave little of it for other workgroups on the same core.
+  const memoryBytes = Math.min(device.limits.maxComputeWorkgroupStorageSize, 32_768);
+  return { kind: device.adapter.kind, subgroupLanes, memoryBytes };
 }
 
 /** Lanes along K of a matrix, the reduction family: one of 1, 8, 32, 64. */
@@ -85,30 +91,85 @@ function softwareCut(slots: LinearSlots, lanes: number): MatvecCut {
   return { lanes, outputs: Math.max(2, 4 / matricesOf(slots)), rows, workgroup: 32, ahead: 1, subgroups: false };
 }
 
-/** How the decode kernel cuts these slots on a device of this kind. */
-export function matvecCut({ kind, subgroupLanes }: LinearDeviceKind, slots: LinearSlots): MatvecCut {
+/**
+ * Whether lanes take whole blocks of the matrix, in this arithmetic: on hardware where there is work for 16 lanes, and always for i8.
+ * It fixes the order of sums as the lanes do, so it follows from the device and the matrix alone.
+ */
+export function takesBlocks(kind: AdapterKind, slots: LinearSlots, arithmetic: Arithmetic): boolean {
+  if (!walksBlocks(slots)) return false;
+  return arithmetic === 'i8' || (kind === 'hardware' && slots.width >= 16 * 32);
+}
+
+/** How the kernel whose lanes take words of a block, or vectors of floats, cuts these slots. */
+export function unitCut(
+  { kind, subgroupLanes }: Pick<LinearDeviceKind, 'kind' | 'subgroupLanes'>,
+  slots: LinearSlots,
+): MatvecCut {
   const lanes = matvecLanes(kind, slots.format, slots.width);
   return kind === 'software' ? softwareCut(slots, lanes) : hardwareCut(slots, lanes, lanes <= subgroupLanes);
+}
+
+/** How the decode kernel cuts these slots on a device of this kind. */
+export function matvecCut(device: LinearDeviceKind, slots: LinearSlots, arithmetic: Arithmetic = 'f32'): MatvecCut {
+  if (takesBlocks(device.kind, slots, arithmetic)) return blockCut(device, slots, arithmetic);
+  const cut = unitCut(device, slots);
+  return arithmetic === 'f16' && hasHalfKernel(slots) ? { ...cut, arithmetic } : cut;
+}
+
+/** Other weight rows a lane, and loads ahead, than the default's. */
+function unitCandidates(cut: MatvecCut, slots: LinearSlots): MatvecCut[] {
+  const matrices = matricesOf(slots);
+  const others = [1, 2, 4].filter((outputs) => outputs >= matrices && outputs * cut.rows <= 32);
+  const cuts = others.flatMap((outputs) =>
+    [1, cut.rows === 1 ? 4 : 2].map((ahead): MatvecCut => ({ ...cut, outputs: outputs / matrices, ahead })),
+  );
+  return cuts.filter((other) => other.subgroups || matvecMemoryBytes({ slots, cut: other }) <= portableMemoryBytes);
+}
+
+/** Cuts of the decode kernel that are worth timing, the default first. They share the lanes along K, so their bits are the same. */
+export function matvecCandidates(
+  device: LinearDeviceKind,
+  slots: LinearSlots,
+  arithmetic: Arithmetic = 'f32',
+): readonly MatvecCut[] {
+  if (takesBlocks(device.kind, slots, arithmetic)) return blockCandidates(device, slots, arithmetic);
+  const first = matvecCut(device, slots, arithmetic);
+  const cuts = [first, ...unitCandidates(first, slots)];
+  return [...new Map(cuts.map((cut) => [cutText(cut), cut])).values()];
+}
+
+/** A cut in words; different cuts of one matrix have different ones. */
+export function cutText({ lanes, outputs, rows, workgroup, ahead, subgroups, blocks }: MatvecCut): string {
+  const x = { staged: `, ${blocks?.tiles} staged`, prepared: ', prepared', words: '' };
+  const source = blocks ? (blocks.tiles > 0 ? 'staged' : 'prepared') : 'words';
+  return `${lanes} lanes, R ${outputs}, C ${rows}, ${workgroup} wide, ${ahead} ahead${x[source]}${subgroups ? ', subgroups' : ''}`;
 }
 
 /** Workgroups below which tiles are made smaller, so that more of the device has work. */
 const busyTiles = 128;
 
-/** How the prefill kernel cuts these slots; undefined where the decode kernel serves better. */
-export function matmulCut({ kind }: LinearDeviceKind, slots: LinearSlots): MatmulCut | undefined {
-  if (kind === 'software' || slots.rows <= decodeRows) return undefined;
-  const matrices = matricesOf(slots);
+/** Tiles of the prefill kernel, the largest first. */
+function matmulTiles(slots: LinearSlots): readonly MatmulCut[] {
   const cuts = [
     [8, 4, 16],
     [4, 4, 16],
     [4, 2, 16],
     [2, 2, 32],
   ] as const;
-  const tried = cuts.map(([rows, outputs, depth]): MatmulCut => ({
-    rows,
-    outputs: Math.max(1, outputs / matrices),
-    depth,
-  }));
+  return cuts.map(([rows, outputs, depth]) => ({ rows, outputs: Math.max(1, outputs / matricesOf(slots)), depth }));
+}
+
+/** Tiles worth timing, the default first. */
+export function matmulCandidates(device: Pick<LinearDeviceKind, 'kind'>, slots: LinearSlots): readonly MatmulCut[] {
+  const first = matmulCut(device, slots);
+  if (!first) return [];
+  return [...new Map([first, ...matmulTiles(slots)].map((cut) => [JSON.stringify(cut), cut])).values()];
+}
+
+/** How the prefill kernel cuts these slots; undefined where the decode kernel serves better. */
+export function matmulCut({ kind }: Pick<LinearDeviceKind, 'kind'>, slots: LinearSlots): MatmulCut | undefined {
+  if (kind === 'software' || slots.rows <= decodeRows) return undefined;
+  const tried = matmulTiles(slots);
   return tried.find((cut) => matmulWorkgroups(slots, cut) >= busyTiles) ?? tried.at(-1)!;
 }
 
@@ -127,20 +188,23 @@ export interface LinearChoice {
   readonly matmul: (slots: LinearSlots) => MatmulCut | undefined;
   readonly lanes: (format: WeightFormat, width: number) => number;
   readonly preparesNorm: (rows: number) => boolean;
+  /** Cuts worth timing, `matvec`'s first; all give the same bits. */
+  readonly matvecs?: (slots: LinearSlots) => readonly MatvecCut[];
+  /** The same of `matmul`, where it is not undefined; above 64 rows bits may follow from the tile. */
+  readonly matmuls?: (slots: LinearSlots) => readonly MatmulCut[];
 }
 
 /**
- * The table's choice for a device. Arithmetic in f16 is that of the decode kernel, for weights in f16, q8 and q4; other formats, and
- * the prefill kernel, stay in f32.
+ * The table's choice for a device. Arithmetic in f16 is that of the decode kernel, for weights in f16, q8 and q4, and in i8 for q8 and q4;
+ * other formats, and the prefill kernel, stay in f32.
  */
 export function linearChoice(device: Device, arithmetic: Arithmetic = 'f32'): LinearChoice {
   const kind = linearDeviceKind(device);
   return {
-    matvec: (slots) => {
-      const cut = matvecCut(kind, slots);
-      return arithmetic === 'f16' && hasHalfKernel(slots) ? { ...cut, arithmetic } : cut;
-    },
+    matvec: (slots) => matvecCut(kind, slots, arithmetic),
     matmul: (slots) => matmulCut(kind, slots),
+    matvecs: (slots) => matvecCandidates(kind, slots, arithmetic),
+    matmuls: (slots) => matmulCandidates(kind, slots),
     lanes: (format, width) => matvecLanes(kind.kind, format, width),
     preparesNorm: (rows) => preparesNorm(kind.kind, rows),
   };

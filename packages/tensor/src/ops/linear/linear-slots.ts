@@ -71,15 +71,24 @@ export function sumsSquares({ norm }: LinearSlots): boolean {
   return norm !== undefined && !norm.prepared;
 }
 
+/** How a kernel reads `x` and the codes where it does not as {@link weightReader} and `quadFunction` do. */
+export interface LinearAccess {
+  /** Element types of the bindings `x` and `codes`. */
+  readonly x: string;
+  readonly codes: string;
+  /** Bindings besides. */
+  readonly more?: Readonly<Record<string, Binding>>;
+}
+
 /** Bindings that the slots need. */
-export function linearBindings(slots: LinearSlots): Record<string, Binding> {
+export function linearBindings(slots: LinearSlots, access?: LinearAccess): Record<string, Binding> {
   const { codesType, scaled } = weightReader(slots.format, slots.width);
   return {
-    x: read(quadType(slots.width)),
-    codes: read(codesType),
+    x: read(access?.x ?? quadType(slots.width)),
+    codes: read(access?.codes ?? codesType),
     ...(scaled ? { scales: read('u32') } : {}),
     ...(gainRow(slots) === undefined ? {} : { gain: read(quadType(slots.width)) }),
-    ...(slots.norm?.prepared ? { squares: read('f32') } : {}),
+    ...(access?.more ?? (slots.norm?.prepared ? { squares: read('f32') } : {})),
     ...Object.fromEntries(slots.biases.flatMap((bias, i) => (bias === undefined ? [] : [[`bias${i}`, read('f32')]]))),
     ...(slots.residual ? { residual: read('f32') } : {}),
     y: write('f32'),
@@ -154,20 +163,25 @@ function resultWgsl({ biases, gate, norm, residual }: LinearSlots): string {
 
 /**
  * WGSL that the kernels share: readers of `x`, `gain` and the weight, and `finish(row, output, sums, squares)`, which takes finished
- * sums (`vec2` when gated) and the row's sum of squares, and writes `y`. `padded`: `x` is read past the row's end, for zeros.
+ * sums (`vec2` when gated) and the row's sum of squares, and writes `y`. `padded`: `x` is read past the row's end, for zeros. `readers`:
+ * the readers, where a kernel has its own.
  */
-export function slotFunctions(slots: LinearSlots, options: { readonly padded?: boolean } = {}): string {
+export function slotFunctions(
+  slots: LinearSlots,
+  options: { readonly padded?: boolean; readonly readers?: string } = {},
+): string {
   const { segments, norm, gate, width, format } = slots;
   const reader = weightReader(format, width);
   const place = ({ begin, column, stride }: LinearSegment, i: number) =>
     [...segments.slice(0, i).map(stretchWords), `row * ${stride}u + output + ${column}u - ${begin}u`].join(' + ');
   const padded = options.padded || width % (reader.quads * 4) !== 0 || (reader.scaled && width % quantBlock !== 0);
   const meanSquare = `squares * ${wgslLiteral(1 / width, 'f32')}`;
+  const readers = () => `${reader.functions}
+${quadFunction('x', width, { padded })}
+${gainRow(slots) === undefined ? '' : quadFunction('gain', width, { padded })}`;
   return /* wgsl */ `
 ${activationWgsl}
-${reader.functions}
-${quadFunction('x', width, { padded })}
-${gainRow(slots) === undefined ? '' : quadFunction('gain', width, { padded })}
+${options.readers ?? readers()}
 ${biasFunctions(slots)}
 fn outputIndex(row: u32, output: u32) -> u32 {
   ${bySegment(segments, (segment, i) => `return ${place(segment, i)};`)}

@@ -3,17 +3,23 @@ import { elementCount, rowCount } from '../../graph/dtype.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Weight } from '../../graph/weight.ts';
 import { weightBytes } from '../../graph/weight.ts';
-import type { Kernel } from '../../kernel/define-kernel.ts';
+import type { AnyKernel, Kernel } from '../../kernel/define-kernel.ts';
 import { grid } from '../../kernel/grid.ts';
 import type { LinearChoice } from './linear-choice.ts';
-import { linearChoice } from './linear-choice.ts';
+import { cutText, linearChoice } from './linear-choice.ts';
+import type { CutKernel } from './linear-question.ts';
+import { choiceText, linearQuestion, questionKey } from './linear-question.ts';
 import type { LinearSegment, LinearSlots } from './linear-slots.ts';
 import { matricesOf, segmentAlignment } from './linear-slots.ts';
+import type { MatmulCut } from './matmul.wgsl.ts';
 import { matmulKernel, matmulWorkgroups } from './matmul.wgsl.ts';
 import { matvecF16Kernel, matvecF16SubgroupKernel } from './matvec-f16.wgsl.ts';
+import { matvecBlocksKernel } from './matvec-blocks.wgsl.ts';
 import { matvecSubgroupKernel } from './matvec-subgroup.wgsl.ts';
+import type { MatvecCut } from './matvec.wgsl.ts';
 import { matvecKernel, matvecWorkgroups } from './matvec.wgsl.ts';
 import { prepareNormKernel } from './prepare-norm.wgsl.ts';
+import { preparedRowBytes, prepareRowsKernel } from './prepare-rows.wgsl.ts';
 
 /** A linear operation with everything that is fused into it. */
 export interface LinearPlan {
@@ -76,26 +82,120 @@ function prepareNorm(lowering: Lowering, plan: LinearPlan, lanes: number): { x: 
   return { x: scaled, squares };
 }
 
+/** Brings all rows of `x` into the form that a kernel of whole blocks reads. */
+function prepareRows(lowering: Lowering, plan: LinearPlan, cut: MatvecCut): Readonly<Record<string, BufferView>> {
+  const { x, norm, weights } = plan;
+  const { width } = weights[0]!;
+  const rows = rowCount(x.shape);
+  const gain = norm?.gain && lowering.weight(norm.gain)[0]!;
+  const constants = {
+    arithmetic: cut.arithmetic ?? 'f32',
+    lanes: cut.lanes,
+    width,
+    norm: norm && { epsilon: norm.epsilon, offset: norm.offset, gainRow: gain?.rowOffset, prepared: false },
+  };
+  const kernel = prepareRowsKernel(constants);
+  const bytes = preparedRowBytes(constants);
+  const pieces = lowering.scratch(rows * bytes.pieces, 'prepared rows');
+  const made: Record<string, BufferView> = {
+    ...(bytes.scales > 0 ? { rowScales: lowering.scratch(rows * bytes.scales, 'row scales') } : {}),
+    ...(bytes.squares > 0 ? { squares: lowering.scratch(rows * bytes.squares, 'squares') } : {}),
+  };
+  lowering.dispatch(kernel, {
+    constants,
+    bindings: { x: lowering.tensor(x), ...(gain ? { gain: gain.codes } : {}), pieces, ...made },
+    workgroups: [rows, 1, 1],
+    label: `${norm?.gain?.name ?? weights[0]!.name}: ${kernel.name}`,
+    bytes: rows * (4 * width + bytes.pieces + bytes.scales + bytes.squares) + (gain ? 4 * width : 0),
+    flops: 3 * rows * width,
+  });
+  return { x: pieces, ...made };
+}
+
 /** A kernel of a linear operation, whichever it is. */
 type LinearKernel = Kernel<object, string, 'rows'>;
 
-/** The kernel for these slots. */
-function choose(
-  slots: LinearSlots,
-  choice: LinearChoice,
-): { kernel: LinearKernel; constants: object; workgroups: number } {
-  const matmul = slots.norm ? undefined : choice.matmul(slots);
-  if (matmul) {
-    const workgroups = matmulWorkgroups(slots, matmul);
-    return { kernel: matmulKernel(slots) as LinearKernel, constants: { slots, cut: matmul }, workgroups };
-  }
-  const cut = choice.matvec(slots);
-  const kernels = {
-    f32: { subgroups: matvecSubgroupKernel, portable: matvecKernel },
-    f16: { subgroups: matvecF16SubgroupKernel, portable: matvecF16Kernel },
-  }[cut.arithmetic ?? 'f32'];
-  const kernel = kernels[cut.subgroups ? 'subgroups' : 'portable'](slots, cut);
-  return { kernel: kernel as LinearKernel, constants: { slots, cut }, workgroups: matvecWorkgroups(slots, cut) };
+/** A kernel with its constants and grid, and what it reads for `x`. */
+interface Chosen {
+  readonly kernel: LinearKernel;
+  readonly slots: LinearSlots;
+  readonly cut: object;
+  readonly workgroups: number;
+  readonly rows: Readonly<Record<string, BufferView>> | undefined;
+  /** For `explain`. */
+  readonly text: string;
+}
+
+function matvecKernelOf(slots: LinearSlots, cut: MatvecCut) {
+  if (cut.blocks) return matvecBlocksKernel(slots, cut);
+  const kernels =
+    cut.arithmetic === 'f16'
+      ? { subgroups: matvecF16SubgroupKernel, portable: matvecF16Kernel }
+      : { subgroups: matvecSubgroupKernel, portable: matvecKernel };
+  return kernels[cut.subgroups ? 'subgroups' : 'portable'](slots, cut);
+}
+
+/** The slots where `x` comes times the gain, its squares summed. */
+const prepared = (slots: LinearSlots): LinearSlots =>
+  slots.norm ? { ...slots, norm: { ...slots.norm, gainRow: undefined, prepared: true } } : slots;
+
+function matvecOf(slots: LinearSlots, cut: MatvecCut): CutKernel {
+  const own = cut.blocks?.tiles === 0 ? prepared(slots) : slots;
+  const kernel = matvecKernelOf(own, cut) as unknown as AnyKernel;
+  return { kernel, slots: own, workgroups: matvecWorkgroups(own, cut) };
+}
+
+function matmulOf(slots: LinearSlots, cut: MatmulCut): CutKernel {
+  return { kernel: matmulKernel(slots) as unknown as AnyKernel, slots, workgroups: matmulWorkgroups(slots, cut) };
+}
+
+/** Chooses kernels for the parts of a weight, and prepares `x` once where they want it. */
+function chooser(lowering: Lowering, plan: LinearPlan, choice: LinearChoice): (slots: LinearSlots) => Chosen {
+  const { arithmetic, choices } = lowering;
+  const { format, width } = plan.weights[0]!;
+  let rows: Readonly<Record<string, BufferView>> | undefined;
+  const pick = <Cut extends object>(
+    slots: LinearSlots,
+    options: {
+      readonly kind: string;
+      readonly fallback: Cut;
+      readonly candidates: readonly Cut[] | undefined;
+      readonly name: (cut: Cut) => string;
+      readonly kernel: (slots: LinearSlots, cut: Cut) => CutKernel;
+    },
+  ): Omit<Chosen, 'rows'> & { readonly cut: Cut } => {
+    const { kind, fallback, candidates, name, kernel } = options;
+    const key = questionKey(kind, slots, arithmetic);
+    const cut =
+      candidates && choices ? choices.pick(linearQuestion({ key, candidates, name, slots, kernel })) : fallback;
+    const made = kernel(slots, cut);
+    return { ...made, kernel: made.kernel as LinearKernel, cut, text: choiceText(choices, key, name(cut)) };
+  };
+  const matvec = (slots: LinearSlots) =>
+    pick(slots, {
+      kind: 'matvec',
+      fallback: choice.matvec(slots),
+      candidates: choice.matvecs?.(slots),
+      name: cutText,
+      kernel: matvecOf,
+    });
+  return (slots) => {
+    const tiles = slots.norm ? undefined : choice.matmul(slots);
+    if (tiles) {
+      const name = ({ rows: m, outputs, depth }: MatmulCut) => `tiles of ${m} x ${outputs} a lane, ${depth} deep`;
+      const options = { kind: 'matmul', fallback: tiles, candidates: choice.matmuls?.(slots), name, kernel: matmulOf };
+      return { ...pick(slots, options), rows: undefined };
+    }
+    const { blocks } = choice.matvec(slots);
+    if (!blocks && slots.norm && choice.preparesNorm(slots.rows)) {
+      rows ??= prepareNorm(lowering, plan, choice.lanes(format, width));
+      return { ...matvec(prepared(slots)), rows };
+    }
+    const made = matvec(slots);
+    if (made.cut.blocks?.tiles !== 0) return { ...made, rows: undefined };
+    rows ??= prepareRows(lowering, plan, made.cut);
+    return { ...made, rows };
+  };
 }
 
 /** Chooses the kernel for each part of the weight and appends its dispatch. */
@@ -112,13 +212,19 @@ export function lowerLinear(
   const packed = outputs.length > 1 ? packOutputs(lowering, outputs, name) : undefined;
   const y = packed?.y ?? lowering.tensor(outputs[0]!);
   const stride = outputs[0]!.shape.at(-1)!;
-  const prepared =
-    norm && choice.preparesNorm(rows) ? prepareNorm(lowering, plan, choice.lanes(first.format, width)) : undefined;
-  const gain = norm?.gain && !prepared ? lowering.weight(norm.gain)[0]! : undefined;
+  const gain = norm?.gain && lowering.weight(norm.gain)[0]!;
   const biasParts = biases.map((bias) => bias && { ...lowering.weight(bias)[0]!, width: bias.width });
+  const choose = chooser(lowering, plan, choice);
   for (const part of parts) {
     const readRows = part.rowEnd - part.rowBegin;
-    const slots: LinearSlots = {
+    const {
+      kernel,
+      slots,
+      cut,
+      workgroups,
+      rows: ready,
+      text,
+    } = choose({
       format: first.format,
       rows,
       width,
@@ -127,36 +233,28 @@ export function lowerLinear(
       segments: packed?.segments ?? [{ begin: 0, end: readRows, column: part.rowBegin, stride }],
       biases: biasParts.map((bias) => bias && part.rowBegin + bias.rowOffset * bias.width),
       ...(norm
-        ? {
-            norm: {
-              epsilon: norm.epsilon,
-              offset: norm.offset,
-              gainRow: gain?.rowOffset,
-              prepared: prepared !== undefined,
-            },
-          }
+        ? { norm: { epsilon: norm.epsilon, offset: norm.offset, gainRow: gain?.rowOffset, prepared: false } }
         : {}),
       ...(gate === undefined ? {} : { gate }),
       residual: residual !== undefined,
-    };
-    const { kernel, constants, workgroups } = choose(slots, choice);
+    });
     const weightTotal = weightBytes(first.format, readRows, width);
     const outputCount = rows * slots.outputs;
     lowering.dispatch(kernel, {
-      constants,
+      constants: { slots, cut },
       uniforms: { rows },
       bindings: {
-        x: prepared?.x ?? lowering.tensor(x),
-        ...(prepared ? { squares: prepared.squares } : {}),
+        ...(ready ?? { x: lowering.tensor(x) }),
         codes: part.codes,
         ...(part.scales ? { scales: part.scales } : {}),
-        ...(gain ? { gain: gain.codes } : {}),
+        ...(slots.norm?.gainRow === undefined ? {} : { gain: gain!.codes }),
         ...Object.fromEntries(biasParts.flatMap((bias, i) => (bias ? [[`bias${i}`, bias.codes]] : []))),
         ...(residual ? { residual: lowering.tensor(residual) } : {}),
         y,
       },
       workgroups: grid(workgroups),
       label: `${name}: ${kernel.name}`,
+      choice: text,
       bytes: weightTotal.codes + weightTotal.scales + 4 * (elementCount(x.shape) + outputCount),
       flops: 2 * outputCount * matricesOf(slots) * width,
     });

@@ -21,7 +21,7 @@ import { rmsNorm } from '../rms-norm/rms-norm.ts';
 import type { FusedLinearAttributes } from './fused-linear.ts';
 import { fusedLinearOperation, fusedLinearPlan } from './fused-linear.ts';
 import type { LinearChoice } from './linear-choice.ts';
-import { linearChoice, linearDeviceKind, matvecCut, preparesNorm } from './linear-choice.ts';
+import { linearChoice, linearDeviceKind, preparesNorm, unitCut } from './linear-choice.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { linear } from './linear.ts';
 import { lowerLinear } from './lower-linear.ts';
@@ -53,7 +53,7 @@ async function labels(format: WeightFormat, asked: 'f32' | 'f16' | undefined, on
 
 /** A choice with a fixed number of lanes, cut as on hardware. */
 function lanesChoice(lanes: number, subgroups: boolean): LinearChoice {
-  const cut = (slots: LinearSlots) => matvecCut({ kind: 'hardware', subgroupLanes: 0 }, slots);
+  const cut = (slots: LinearSlots) => unitCut({ kind: 'hardware', subgroupLanes: 0 }, slots);
   return {
     ...linearChoice(device),
     matvec: (slots) => ({

@@ -5,9 +5,9 @@
  */
 import { defineKernel } from '../../kernel/define-kernel.ts';
 import type { LinearSlots } from './linear-slots.ts';
-import { linearBindings, linearUniforms, slotsName, sumsSquares } from './linear-slots.ts';
-import type { MatvecConstants, MatvecCut } from './matvec.wgsl.ts';
-import { matvecEntry, matvecFunctions, matvecLoop, matvecPlace, squaresOf, sumName } from './matvec.wgsl.ts';
+import { linearBindings, linearUniforms, slotsName } from './linear-slots.ts';
+import type { MatvecConstants, MatvecCut, MatvecWalk } from './matvec.wgsl.ts';
+import { lanesSumSquares, matvecEntry, matvecPlace, squaresOf, sumName, unitWalk } from './matvec.wgsl.ts';
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
@@ -15,7 +15,8 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
  * Adds up over lanes. While a lane holds more than one value, each step sends half of them to the neighbour and keeps the other half,
  * so that in the end every lane has finished values of its own; after that a plain exchange.
  */
-function exchange({ slots, cut }: MatvecConstants): { lines: string[]; held: number; sharers: number } {
+function exchange(constants: MatvecConstants): { lines: string[]; held: number; sharers: number } {
+  const { slots, cut } = constants;
   const count = cut.outputs * cut.rows;
   const sets = slots.gate === undefined ? [0] : [0, 1];
   const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
@@ -38,7 +39,7 @@ function exchange({ slots, cut }: MatvecConstants): { lines: string[]; held: num
       }
     }
   }
-  if (sumsSquares(slots)) {
+  if (lanesSumSquares(constants)) {
     for (let step = 1; step < cut.lanes; step *= 2) {
       for (const m of range(cut.rows)) lines.push(`squares${m} += subgroupShuffleXor(squares${m}, ${step}u);`);
     }
@@ -46,14 +47,13 @@ function exchange({ slots, cut }: MatvecConstants): { lines: string[]; held: num
   return { lines, held, sharers };
 }
 
-function finishExchanged(constants: MatvecConstants): string {
+function finishExchanged(constants: MatvecConstants, walk: MatvecWalk): string {
   const { slots, cut } = constants;
   const { lines, held, sharers } = exchange(constants);
   const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
-  const walked = range(cut.rows).reduce(
-    (found, m) => (m === 0 ? 'squares0' : `select(${found}, squares${m}, m == ${m}u)`),
-    '',
-  );
+  const selected = () =>
+    range(cut.rows).reduce((found, m) => (m === 0 ? 'squares0' : `select(${found}, squares${m}, m == ${m}u)`), '');
+  const walked = walk.squares?.('m') ?? selected();
   for (const i of range(held)) {
     const sums = slots.gate === undefined ? value(0, i) : `vec2<f32>(${value(0, i)}, ${value(1, i)})`;
     lines.push(`{
@@ -61,7 +61,7 @@ function finishExchanged(constants: MatvecConstants): string {
     let row = firstRow + m;
     let output = firstOutput + (item + ${i}u) / ${cut.rows}u;
     if (lane < ${cut.lanes / sharers}u && row < u.rows && output < ${slots.outputs}u) {
-      finish(row, output, ${sums}, ${squaresOf(slots, 'row', walked)});
+      finish(row, output, ${sums}, ${squaresOf(constants, 'row', walked)});
     }
   }`);
   }
@@ -69,14 +69,14 @@ function finishExchanged(constants: MatvecConstants): string {
 }
 
 /** The kernel in which lanes exchange sums by shuffles. */
-export function matvecSubgroupWgsl(constants: MatvecConstants): string {
+export function matvecSubgroupWgsl(constants: MatvecConstants, walk = unitWalk(constants)): string {
   return /* wgsl */ `
-${matvecFunctions(constants)}
+${walk.functions}
 @diagnostic(off, subgroup_uniformity)
 ${matvecEntry(constants.cut.workgroup)}
   ${matvecPlace(constants)}
-  ${matvecLoop(constants)}
-  ${finishExchanged(constants)}
+  ${walk.loop}
+  ${finishExchanged(constants, walk)}
 }`;
 }
 

@@ -38,6 +38,22 @@ export interface MatvecCut {
   readonly subgroups: boolean;
   /** Of the products and sums of a unit; f32 without. f16 needs `shader-f16`. */
   readonly arithmetic?: Arithmetic;
+  /** Lanes take whole blocks of the weight instead of words: another order of sums. */
+  readonly blocks?: BlockCut;
+}
+
+/** How the rows of `x` reach the lanes of a kernel that walks whole blocks; without a say in the bits. */
+export interface BlockCut {
+  /** Blocks of each lane for which `x` is held in workgroup memory at a time; 0: `x` comes prepared by a kernel of its own. */
+  readonly tiles: number;
+}
+
+/** How a kernel walks the weight: declares accumulators by {@link sumName} and leaves the lane's sums in them. */
+export interface MatvecWalk {
+  readonly functions: string;
+  readonly loop: string;
+  /** WGSL of the sum of squares of row m of the workgroup (a literal or the variable m), where the walk sums them itself. */
+  readonly squares?: (m: string) => string;
 }
 
 export interface MatvecConstants {
@@ -104,7 +120,7 @@ function arithmeticOf({ slots, cut }: MatvecConstants) {
 }
 
 /** Declares accumulators and walks the lane's units. */
-export function matvecLoop({ slots, cut }: MatvecConstants): string {
+function matvecLoop({ slots, cut }: MatvecConstants): string {
   const reader = weightReader(slots.format, slots.width);
   const arithmetic = arithmeticOf({ slots, cut });
   const [matrices, outputs, rows, quads] = [
@@ -191,21 +207,25 @@ export const matvecEntry = (workgroup: number) => /* wgsl */ `
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {`;
 
+/** Whether each lane sums the squares of what it walks, for lanes to exchange as they do their sums. */
+export const lanesSumSquares = ({ slots, cut }: MatvecConstants): boolean => sumsSquares(slots) && !cut.blocks;
+
 /** The sum of squares of a row: what the walk found, what was prepared, or nothing. */
-export function squaresOf(slots: LinearSlots, row: string, walked: string): string {
-  if (slots.norm?.prepared) return `squares[${row}]`;
-  return sumsSquares(slots) ? walked : '0.0';
+export function squaresOf({ slots, cut }: MatvecConstants, row: string, walked: string): string {
+  if (!slots.norm?.prepared) return sumsSquares(slots) ? walked : '0.0';
+  return cut.blocks && cut.arithmetic === 'i8' ? `preparedSquares(${row})` : `squares[${row}]`;
 }
 
 /** One lane a row: sums are finished where they were made. */
-function finishAlone({ slots, cut }: MatvecConstants): string {
+function finishAlone(constants: MatvecConstants, walk: MatvecWalk): string {
+  const { slots, cut } = constants;
   const lines: string[] = [];
   for (const r of range(cut.outputs)) {
     for (const m of range(cut.rows)) {
       const sums = slots.gate === undefined ? sumName(0, r, m) : `vec2<f32>(${sumName(0, r, m)}, ${sumName(1, r, m)})`;
       lines.push(
         `if (firstOutput + ${r}u < ${slots.outputs}u && firstRow + ${m}u < u.rows) {
-    finish(firstRow + ${m}u, firstOutput + ${r}u, ${sums}, ${squaresOf(slots, `firstRow + ${m}u`, `squares${m}`)});
+    finish(firstRow + ${m}u, firstOutput + ${r}u, ${sums}, ${squaresOf(constants, `firstRow + ${m}u`, walk.squares?.(`${m}u`) ?? `squares${m}`)});
   }`,
       );
     }
@@ -214,18 +234,19 @@ function finishAlone({ slots, cut }: MatvecConstants): string {
 }
 
 /** Values that a lane hands over for each of its outputs and rows, one array of workgroup memory each. */
-function valuesPerLane({ slots, cut }: MatvecConstants): number {
-  return matricesOf(slots) * cut.outputs * cut.rows + (sumsSquares(slots) ? cut.rows : 0);
+function valuesPerLane(constants: MatvecConstants): number {
+  const { slots, cut } = constants;
+  return matricesOf(slots) * cut.outputs * cut.rows + (lanesSumSquares(constants) ? cut.rows : 0);
 }
 
-/** Bytes of workgroup memory of the kernel. One column of padding keeps the readers of different values on different banks. */
+/** Bytes of workgroup memory through which lanes exchange sums. One column of padding keeps the readers of different values on different banks. */
 export function matvecMemoryBytes(constants: MatvecConstants): number {
   const { lanes, workgroup } = constants.cut;
   return lanes === 1 ? 0 : valuesPerLane(constants) * (workgroup + 1) * 4;
 }
 
 /** Lane sums through workgroup memory with a single barrier; each result is then added up by one invocation, neighbours first. */
-function finishTogether(constants: MatvecConstants): string {
+function finishTogether(constants: MatvecConstants, walk: MatvecWalk): string {
   const { slots, cut } = constants;
   const [matrices, pitch] = [matricesOf(slots), cut.workgroup + 1];
   const results = cut.outputs * cut.rows;
@@ -233,9 +254,10 @@ function finishTogether(constants: MatvecConstants): string {
     ...range(matrices).flatMap((matrix) =>
       range(cut.outputs).flatMap((r) => range(cut.rows).map((m) => sumName(matrix, r, m))),
     ),
-    ...(sumsSquares(slots) ? range(cut.rows).map((m) => `squares${m}`) : []),
+    ...(lanesSumSquares(constants) ? range(cut.rows).map((m) => `squares${m}`) : []),
   ];
-  const squares = squaresOf(slots, 'row', `laneSum((${matrices * results}u + m) * ${pitch}u + base)`);
+  const walked = walk.squares?.('m') ?? `laneSum((${matrices * results}u + m) * ${pitch}u + base)`;
+  const squares = squaresOf(constants, 'row', walked);
   const first = `laneSum(value * ${pitch}u + base)`;
   const sums =
     slots.gate === undefined ? first : `vec2<f32>(${first}, laneSum((value + ${results}u) * ${pitch}u + base))`;
@@ -261,21 +283,24 @@ var<workgroup> lanes: array<f32, ${valuesPerLane(constants) * (workgroup + 1)}>;
 fn laneSum(base: u32) -> f32 { return ${pairwise(items)}; }`;
 }
 
-/** Functions that {@link matvecLoop} and the end of the kernel call. */
-export function matvecFunctions(constants: MatvecConstants): string {
-  return `${slotFunctions(constants.slots)}${arithmeticOf(constants).functions}`;
+/** The walk by units, words of a block or vectors of floats. */
+export function unitWalk(constants: MatvecConstants): MatvecWalk {
+  return {
+    functions: `${slotFunctions(constants.slots)}${arithmeticOf(constants).functions}`,
+    loop: matvecLoop(constants),
+  };
 }
 
 /** The kernel in which lanes exchange sums through workgroup memory. */
-export function matvecWgsl(constants: MatvecConstants): string {
+export function matvecWgsl(constants: MatvecConstants, walk = unitWalk(constants)): string {
   const alone = constants.cut.lanes === 1;
   return /* wgsl */ `
-${matvecFunctions(constants)}
+${walk.functions}
 ${alone ? '' : laneSumFunction(constants)}
 ${matvecEntry(constants.cut.workgroup)}
   ${matvecPlace(constants)}
-  ${matvecLoop(constants)}
-  ${alone ? finishAlone(constants) : finishTogether(constants)}
+  ${walk.loop}
+  ${alone ? finishAlone(constants, walk) : finishTogether(constants, walk)}
 }`;
 }
 

@@ -9,7 +9,7 @@ import { packedUpload, packRandomWeight, randomSource, relativeError, testDevice
 import { Commands } from '../../run/commands.ts';
 import { WeightStore } from '../../run/weight-store.ts';
 import type { LinearChoice } from './linear-choice.ts';
-import { linearChoice, linearDeviceKind, matvecCut, preparesNorm } from './linear-choice.ts';
+import { linearChoice, linearDeviceKind, preparesNorm, unitCut } from './linear-choice.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { linearReference } from './linear.reference.ts';
 import type { LinearPlan } from './lower-linear.ts';
@@ -24,7 +24,7 @@ const table = linearChoice(device);
 
 /** A choice of the table for hardware with a fixed number of lanes: the rest changes with the rows as it does there. */
 function lanesChoice(lanes: number, { subgroups = false } = {}): LinearChoice {
-  const cut = (slots: LinearSlots) => matvecCut({ kind: 'hardware', subgroupLanes: 0 }, slots);
+  const cut = (slots: LinearSlots) => unitCut({ kind: 'hardware', subgroupLanes: 0 }, slots);
   return {
     matvec: (slots) => ({ ...cut(slots), lanes, workgroup: Math.min(64, cut(slots).workgroup), subgroups }),
     matmul: () => undefined,

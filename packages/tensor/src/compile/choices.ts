@@ -1,0 +1,140 @@
+/**
+ * The choice table: which of several kernels that give the same bits an operation takes on this device. Candidates are timed once, when
+ * a program first needs the answer, and an answer never changes, so neither do the programs of a load. Without a timer, and so on
+ * software adapters, every answer is the first candidate.
+ */
+import { ForerunError } from '../errors.ts';
+import type { AnyKernel } from '../kernel/define-kernel.ts';
+
+/** A buffer of a dispatch that is only timed. */
+export interface TimedBuffer {
+  readonly bytes: number;
+  /** Read once in a program's run, as weights are: repeats read other memory, so that no cache holds it. */
+  readonly streamed?: boolean;
+}
+
+/** A dispatch that is only timed: its buffers hold zeros. */
+export interface TimedDispatch {
+  readonly kernel: AnyKernel;
+  readonly constants: object;
+  readonly uniforms: Readonly<Record<string, number>>;
+  readonly buffers: Readonly<Record<string, TimedBuffer>>;
+  readonly workgroups: number;
+}
+
+/** What an operation asks: one of its candidates, all of the same bits. */
+export interface ChoiceQuestion<Candidate> {
+  /** Operation, format and shape; equal keys have equal candidates. */
+  readonly key: string;
+  /** The default first. */
+  readonly candidates: readonly Candidate[];
+  /** A name that is unique among the candidates. */
+  readonly name: (candidate: Candidate) => string;
+  /** What computing with a candidate dispatches. */
+  readonly work: (candidate: Candidate) => readonly TimedDispatch[];
+}
+
+/** Nanoseconds of each candidate's work, in order; not finite where it could not be timed. */
+export type ChoiceTimer = (works: readonly (readonly TimedDispatch[])[]) => Promise<readonly number[]>;
+
+/** One answer, with what it follows from. */
+export interface MeasuredChoice {
+  /** Name of the candidate. */
+  readonly chosen: string;
+  /** By candidate, the default first. */
+  readonly nanoseconds: Readonly<Record<string, number>>;
+}
+
+/** Changes with the kernels: answers of another version are forgotten. */
+const tableVersion = 1;
+
+/** Part by which another candidate must beat the default: below, the difference is noise. */
+const worthwhile = 0.03;
+
+/** Answers by question; see the top of this file. */
+export class ChoiceTable {
+  readonly #answers = new Map<string, MeasuredChoice>();
+  readonly #pending = new Map<string, ChoiceQuestion<unknown>>();
+  readonly #identity: string;
+  readonly #timer: ChoiceTimer | undefined;
+
+  /**
+   * @param options.identity - Device and driver; stored answers of others are not taken.
+   * @param options.timer - Times candidates; without, the default is always taken.
+   */
+  constructor(options: { readonly identity: string; readonly timer?: ChoiceTimer | undefined }) {
+    this.#identity = options.identity;
+    this.#timer = options.timer;
+  }
+
+  /** The candidate to take; the default while nothing else is known, in which case {@link ChoiceTable.measure} finds out. */
+  pick<Candidate>(question: ChoiceQuestion<Candidate>): Candidate {
+    const { key, candidates, name } = question;
+    const answer = this.#answers.get(key);
+    const found = answer && candidates.find((candidate) => name(candidate) === answer.chosen);
+    if (found) return found;
+    if (this.#timer && candidates.length > 1) this.#pending.set(key, question as ChoiceQuestion<unknown>);
+    return candidates[0]!;
+  }
+
+  /** Whether questions wait for {@link ChoiceTable.measure}. */
+  get pending(): boolean {
+    return this.#pending.size > 0;
+  }
+
+  /**
+   * Times the candidates of all questions that wait. What cannot be timed keeps its default.
+   * @returns whether anything was measured.
+   */
+  async measure(): Promise<boolean> {
+    const questions = [...this.#pending.values()];
+    this.#pending.clear();
+    if (!this.#timer) return false;
+    for (const { key, candidates, name, work } of questions) {
+      const times = await this.#timer(candidates.map(work));
+      let best = 0;
+      times.forEach((time, i) => {
+        if (!Number.isFinite(time)) return;
+        const limit = best === 0 ? times[0]! * (1 - worthwhile) : times[best]!;
+        if (!Number.isFinite(times[best]!) || time < limit) best = i;
+      });
+      const nanoseconds = Object.fromEntries(candidates.map((candidate, i) => [name(candidate), times[i]!]));
+      this.#answers.set(key, { chosen: name(candidates[best]!), nanoseconds });
+    }
+    return questions.length > 0;
+  }
+
+  /** All answers by question. */
+  get answers(): Readonly<Record<string, MeasuredChoice>> {
+    return Object.fromEntries(this.#answers);
+  }
+
+  /** The answers as text for {@link ChoiceTable.restore}. */
+  stored(): string {
+    return JSON.stringify({ version: tableVersion, identity: this.#identity, answers: this.answers });
+  }
+
+  /**
+   * Takes answers that were stored, where nothing is known yet. Text of another version, another device, or no such text is ignored:
+   * the answers are then measured again.
+   * @returns how many answers were taken.
+   */
+  restore(text: string): number {
+    let stored: { version?: unknown; identity?: unknown; answers?: Readonly<Record<string, MeasuredChoice>> };
+    try {
+      stored = JSON.parse(text);
+    } catch (cause) {
+      if (cause instanceof SyntaxError) return 0;
+      throw new ForerunError('choices', 'The stored choices could not be read.', { cause });
+    }
+    if (stored?.version !== tableVersion || stored.identity !== this.#identity) return 0;
+    let taken = 0;
+    for (const [key, answer] of Object.entries(stored.answers ?? {})) {
+      if (typeof answer?.chosen !== 'string' || typeof answer.nanoseconds !== 'object' || this.#answers.has(key))
+        continue;
+      this.#answers.set(key, { chosen: answer.chosen, nanoseconds: answer.nanoseconds ?? {} });
+      taken++;
+    }
+    return taken;
+  }
+}

@@ -1,0 +1,109 @@
+/** What a linear operation asks of the choice table: which cut of its kernel is fastest for these slots on this device. */
+import type { ChoiceQuestion, ChoiceTable, TimedBuffer, TimedDispatch } from '../../compile/choices.ts';
+import type { Arithmetic } from '../../compile/lowering.ts';
+import { weightBytes } from '../../graph/weight.ts';
+import type { AnyKernel } from '../../kernel/define-kernel.ts';
+import type { LinearSlots } from './linear-slots.ts';
+import { matricesOf, segmentAlignment } from './linear-slots.ts';
+import type { MatvecCut } from './matvec.wgsl.ts';
+import { preparedRowBytes, prepareRowsKernel } from './prepare-rows.wgsl.ts';
+
+/** A kernel of these slots with its constants and grid. */
+export interface CutKernel {
+  readonly kernel: AnyKernel;
+  readonly slots: LinearSlots;
+  readonly workgroups: number;
+}
+
+/** What tells a question apart: the arithmetic, the shape, and what is fused. */
+export function questionKey(kind: string, slots: LinearSlots, arithmetic: Arithmetic): string {
+  const { format, rows, width, outputs, segments, norm, gate, residual, biases } = slots;
+  const parts = [
+    ...(norm ? ['norm'] : []),
+    ...(gate === undefined ? [] : [gate]),
+    ...(segments.length > 1 ? [segments.map(({ begin, end }) => end - begin).join('+')] : []),
+    ...(biases.some((bias) => bias !== undefined) ? ['bias'] : []),
+    ...(residual ? ['residual'] : []),
+  ];
+  return [kind, arithmetic, format, `${rows}x${width}>${outputs}`, ...parts].join(' ');
+}
+
+/** Bytes of what a kernel of these slots binds. */
+function buffersOf(slots: LinearSlots, rowBytes: number): Record<string, TimedBuffer> {
+  const { format, rows, width, outputs, rowOffset, segments, norm, biases, residual } = slots;
+  const { codes, scales } = weightBytes(format, rowOffset + outputs * matricesOf(slots), width);
+  const words = segments.reduce(
+    (sum, { stride }) => sum + Math.ceil((rows * stride) / segmentAlignment) * segmentAlignment,
+    0,
+  );
+  return {
+    x: { bytes: rows * rowBytes },
+    codes: { bytes: codes, streamed: true },
+    ...(scales > 0 ? { scales: { bytes: scales, streamed: true } } : {}),
+    ...(norm?.gainRow === undefined ? {} : { gain: { bytes: (norm.gainRow + 1) * width * 4 } }),
+    ...(norm?.prepared ? { squares: { bytes: rows * 4 } } : {}),
+    ...Object.fromEntries(
+      biases.flatMap((bias, i) => (bias === undefined ? [] : [[`bias${i}`, { bytes: (bias + outputs) * 4 }]])),
+    ),
+    ...(residual ? { residual: { bytes: words * 4 } } : {}),
+    y: { bytes: words * 4 },
+  };
+}
+
+/** Dispatches of one cut: the kernel, after the one that prepares its rows where it has one. */
+function work(slots: LinearSlots, cut: object, made: CutKernel): TimedDispatch[] {
+  const { rows, width, norm } = slots;
+  const matrix = (buffers: Record<string, TimedBuffer>): TimedDispatch => ({
+    kernel: made.kernel,
+    constants: { slots: made.slots, cut },
+    uniforms: { rows },
+    buffers,
+    workgroups: made.workgroups,
+  });
+  const { blocks, lanes, arithmetic = 'f32' } = cut as MatvecCut;
+  if (blocks?.tiles !== 0) return [matrix(buffersOf(made.slots, width * 4))];
+  const constants = { arithmetic, lanes, width, norm };
+  const bytes = preparedRowBytes(constants);
+  const aside: Record<string, TimedBuffer> = {
+    ...(bytes.scales > 0 ? { rowScales: { bytes: rows * bytes.scales } } : {}),
+    ...(bytes.squares > 0 ? { squares: { bytes: rows * bytes.squares } } : {}),
+  };
+  const { squares: _, ...others } = buffersOf(made.slots, bytes.pieces);
+  const prepare: TimedDispatch = {
+    kernel: prepareRowsKernel(constants) as unknown as AnyKernel,
+    constants,
+    uniforms: {},
+    buffers: {
+      x: { bytes: rows * width * 4 },
+      ...(norm?.gainRow === undefined ? {} : { gain: { bytes: (norm.gainRow + 1) * width * 4 } }),
+      pieces: { bytes: rows * bytes.pieces },
+      ...aside,
+    },
+    workgroups: rows,
+  };
+  return [prepare, matrix({ ...others, ...aside })];
+}
+
+/** The question which of several cuts to take. */
+export function linearQuestion<Cut extends object>(options: {
+  readonly key: string;
+  readonly candidates: readonly Cut[];
+  readonly name: (cut: Cut) => string;
+  readonly slots: LinearSlots;
+  readonly kernel: (slots: LinearSlots, cut: Cut) => CutKernel;
+}): ChoiceQuestion<Cut> {
+  const { key, candidates, name, kernel } = options;
+  // Where in a group of weights these lie changes no time.
+  const slots = { ...options.slots, rowOffset: 0 };
+  return { key, candidates, name, work: (cut) => work(slots, cut, kernel(slots, cut)) };
+}
+
+/** A cut in words, with its time and that of the default where they were measured. */
+export function choiceText(table: ChoiceTable | undefined, key: string, chosen: string): string {
+  const answer = table?.answers[key];
+  const [first, ...others] = Object.entries(answer?.nanoseconds ?? {});
+  if (!answer || !first) return chosen;
+  const us = (nanoseconds: number | undefined) => `${((nanoseconds ?? 0) / 1000).toFixed(1)} us`;
+  const fallback = chosen === first[0] ? '' : `, default ${us(first[1])}`;
+  return `${chosen} (${us(answer.nanoseconds[chosen])} of ${others.length + 1} timed${fallback})`;
+}

@@ -1,0 +1,131 @@
+/**
+ * Rows of `x` as kernels that walk whole blocks of a weight want them: times the gain of a norm, in the precision of the arithmetic, and
+ * in pieces of 16 bytes that neighbouring lanes find next to each other. Either a workgroup stages them for itself, or a kernel of its
+ * own prepares them for all; both run the same text, so a row's bits are the same.
+ */
+import type { Arithmetic } from '../../compile/lowering.ts';
+import { quantBlock } from '../../graph/weight.ts';
+import type { LinearNorm } from './linear-slots.ts';
+import { wgslLiteral } from '../elementwise/expression.ts';
+
+/** Invocations of a workgroup that stages rows: which of them takes what fixes the order in which squares are added. */
+export const stageWorkgroup = 128;
+
+/** Pieces of 16 bytes that a block of 32 values takes. */
+export const blockPieces: Readonly<Record<Arithmetic, number>> = { f32: 8, f16: 4, i8: 2 };
+
+/** WGSL type of a piece. */
+export const pieceType: Readonly<Record<Arithmetic, string>> = { f32: 'vec4<f32>', f16: 'vec4<u32>', i8: 'vec4<u32>' };
+
+/** What is done to a row on its way. */
+export interface RowStage {
+  readonly arithmetic: Arithmetic;
+  /** K, a multiple of 32. */
+  readonly width: number;
+  readonly norm: LinearNorm | undefined;
+}
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+/** Blocks of 32 values in a row. */
+export const rowBlockCount = (width: number): number => width / quantBlock;
+
+function gainOf({ norm, width }: RowStage, quad: string): string {
+  if (norm?.gainRow === undefined) return '';
+  const gain = `gain[${norm.gainRow * (width / 4)}u + ${quad}]`;
+  return norm.offset === 0 ? ` * ${gain}` : ` * (${gain} + ${wgslLiteral(norm.offset, 'f32')})`;
+}
+
+/** Reads a quad of `x` into `name`, its squares added. */
+function readQuad(stage: RowStage, name: string, quad: string): string {
+  const squares = [...'xyzw'].map((c) => `squares = fma(raw_${name}.${c}, raw_${name}.${c}, squares);`).join(' ');
+  return `let raw_${name} = x[row * ${stage.width / 4}u + ${quad}];
+    ${stage.norm ? squares : ''}
+    let ${name} = raw_${name}${gainOf(stage, quad)};`;
+}
+
+const pair = (name: string, c: string) => `bitcast<u32>(vec2<f16>(${name}.${c}))`;
+
+// Quads i and i + 4 of a block side by side, each as the pairs (0, 2) and (1, 3): so do words of q4 and q8 decode.
+const halves = (stage: RowStage) => `
+    let block = item >> 2u;
+    let at = item & 3u;
+    ${readQuad(stage, 'low', 'block * 8u + at')}
+    ${readQuad(stage, 'high', 'block * 8u + at + 4u')}
+    put(m, block - first, at, vec4<u32>(${pair('low', 'xz')}, ${pair('low', 'yw')}, ${pair('high', 'xz')}, ${pair('high', 'yw')}));`;
+
+// The greatest magnitude by its bits, which order as magnitudes do with NaN above all: a NaN in the block makes its step NaN.
+const bytes = (stage: RowStage) => `
+    let block = item;
+    ${range(8)
+      .map((q) => readQuad(stage, `v${q}`, `block * 8u + ${q}u`))
+      .join('\n    ')}
+    var peaks = vec4<u32>(0u);
+    ${range(8)
+      .map((q) => `peaks = max(peaks, bitcast<vec4<u32>>(v${q}) & vec4<u32>(0x7fffffffu));`)
+      .join(' ')}
+    let greatest = bitcast<f32>(max(max(peaks.x, peaks.y), max(peaks.z, peaks.w)));
+    let inverse = select(0.0, 127.0 / greatest, greatest > 1.0e-30);
+    ${range(8)
+      .map((q) => `let c${q} = pack4xI8(vec4<i32>(round(v${q} * inverse)));`)
+      .join('\n    ')}
+    var sum = 0i;
+    ${range(8)
+      .map((q) => `sum += dot4I8Packed(c${q}, 0x01010101u);`)
+      .join(' ')}
+    put(m, block - first, 0u, vec4<u32>(c0, c1, c2, c3));
+    put(m, block - first, 1u, vec4<u32>(c4, c5, c6, c7));
+    putScale(m, block - first, vec2<u32>(bitcast<u32>(greatest * ${wgslLiteral(1 / 127, 'f32')}), bitcast<u32>(sum)));`;
+
+const floats = (stage: RowStage) => `
+    ${readQuad(stage, 'value', 'item')}
+    put(m, (item >> 3u) - first, item & 7u, value);`;
+
+/** Items that a block is staged in, and what is done with one. */
+const items: Readonly<Record<Arithmetic, { readonly perBlock: number; readonly body: (stage: RowStage) => string }>> = {
+  f32: { perBlock: 8, body: floats },
+  f16: { perBlock: 4, body: halves },
+  i8: { perBlock: 1, body: bytes },
+};
+
+/**
+ * WGSL `stageRow(row, m, first, blocks, local, before) -> f32`: stages `blocks` blocks of a row from block `first` as row m and returns
+ * its squares added to `before`. Invocation g mod 128 takes item g of the row whatever is staged at a time. It calls
+ * `put(m, block, piece, value)` and, for i8, `putScale(m, block, (step, sum of codes))`, which the kernel declares.
+ */
+export function stageFunction(stage: RowStage): string {
+  const { perBlock, body } = items[stage.arithmetic];
+  return /* wgsl */ `
+fn stageRow(row: u32, m: u32, first: u32, blocks: u32, local: u32, before: f32) -> f32 {
+  var squares = before;
+  let begin = first * ${perBlock}u;
+  let end = min(first + blocks, ${rowBlockCount(stage.width)}u) * ${perBlock}u;
+  for (var item = begin + (local + ${stageWorkgroup}u - begin % ${stageWorkgroup}u) % ${stageWorkgroup}u; item < end; item += ${stageWorkgroup}u) {
+    ${body(stage)}
+  }
+  return squares;
+}`;
+}
+
+const squareSegments = 8;
+
+/** WGSL of the sums of squares of `rows` rows over a workgroup: `addSquares(local)` in uniform control flow, then `squareTotal(m)`. */
+export function squaresFunctions(rows: number): string {
+  const length = stageWorkgroup / squareSegments;
+  const others = range(squareSegments - 1).map((i) => ` + squareParts[at + ${(i + 1) * length}u]`);
+  return /* wgsl */ `
+var<workgroup> squareParts: array<f32, ${rows * stageWorkgroup}>;
+fn addSquares(local: u32) {
+  workgroupBarrier();
+  for (var segment = local; segment < ${rows * squareSegments}u; segment += ${stageWorkgroup}u) {
+    var sum = squareParts[segment * ${length}u];
+    for (var i = 1u; i < ${length}u; i++) { sum += squareParts[segment * ${length}u + i]; }
+    squareParts[segment * ${length}u] = sum;
+  }
+  workgroupBarrier();
+}
+fn squareTotal(m: u32) -> f32 {
+  let at = m * ${stageWorkgroup}u;
+  return squareParts[at]${others.join('')};
+}`;
+}
