@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { cacheBytes, cacheReadBytes, decodeFlops, decodeWeightBytes, weightBytes } from './cost.ts';
+import { glm4MoeConfig } from './glm4-moe.ts';
 import { mistralConfig } from './mistral.ts';
 import { qwen2Config } from './qwen2.ts';
 
@@ -56,4 +57,24 @@ test('a model of 7 billion parameters', () => {
   });
   expect(weightBytes(c, 'f16') / 2e9).toBeCloseTo(7.615, 2);
   expect(decodeFlops(c, 1) / 1e9).toBeCloseTo(14.14, 1);
+});
+
+test('of experts all are stored, and those that a token chooses are read and multiplied', () => {
+  const c = glm4MoeConfig({
+    ...small,
+    model_type: 'glm4_moe',
+    sliding_window: undefined,
+    num_hidden_layers: 3,
+    first_k_dense_replace: 1,
+    n_routed_experts: 8,
+    num_experts_per_tok: 2,
+    n_shared_experts: 1,
+    moe_intermediate_size: 16,
+  });
+  const attention = 2 * (32 * 32 + 16 * 32);
+  const expert = 3 * 16 * 32;
+  const others = 3 * attention + 3 * 64 * 32 + 2 * 8 * 32 + 100 * 32;
+  expect(decodeWeightBytes(c, 'f32')).toBe(4 * (others + 2 * 3 * expert));
+  expect(weightBytes(c, 'f32')).toBe(4 * (others + 2 * 9 * expert + 100 * 32));
+  expect(decodeFlops(c, 1)).toBe(2 * (others + 2 * 3 * expert) + 3 * 4 * 4 * 8);
 });

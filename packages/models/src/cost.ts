@@ -2,8 +2,15 @@
 import { weightBytes as bytesOf, type WeightFormat } from '@forerun/tensor';
 import type { DecoderConfig } from './config/decoder-config.ts';
 
-/** Matrices `[N, K]` that every row of a forward pass is multiplied with, of all layers. */
-function layerMatrices(c: DecoderConfig): readonly (readonly [outputs: number, inputs: number])[] {
+type Matrices = readonly (readonly [outputs: number, inputs: number])[];
+
+/** Matrices `[N, K]` that a row of a forward pass is multiplied with, of all layers. */
+function tokenMatrices(c: DecoderConfig): Matrices {
+  return c.matricesPerToken ?? layerMatrices(c);
+}
+
+/** Matrices of all layers. */
+function layerMatrices(c: DecoderConfig): Matrices {
   if (c.matrices) return c.matrices;
   const { hiddenSize: D, intermediateSize: F, numAttentionHeads: H, numKeyValueHeads: K, headDim: E } = c;
   const perLayer = [
@@ -20,18 +27,24 @@ function bytes(format: WeightFormat, [rows, width]: readonly [number, number]): 
   return codes + scales;
 }
 
+function sumBytes(format: WeightFormat, matrices: Matrices): number {
+  return matrices.reduce((sum, shape) => sum + bytes(format, shape), 0);
+}
+
 /**
  * Bytes of all matrices in one format, a tied embedding once. Vectors (norms, biases), some thousandths of it, are left out.
  */
 export function weightBytes(c: DecoderConfig, format: WeightFormat): number {
   const table = bytes(format, [c.vocabSize, c.hiddenSize]);
-  return decodeWeightBytes(c, format) + (c.tieWordEmbeddings ? 0 : table);
+  return sumBytes(format, layerMatrices(c)) + table * (c.tieWordEmbeddings ? 1 : 2);
 }
 
-/** Bytes of weights that one decode step reads, however many rows it has: all matrices but an untied embedding. */
+/**
+ * Bytes of weights that one decode step reads: all matrices but an untied embedding, however many rows it has; of experts those that run on
+ * one row.
+ */
 export function decodeWeightBytes(c: DecoderConfig, format: WeightFormat): number {
-  const layers = layerMatrices(c).reduce((sum, shape) => sum + bytes(format, shape), 0);
-  return layers + bytes(format, [c.vocabSize, c.hiddenSize]);
+  return sumBytes(format, tokenMatrices(c)) + bytes(format, [c.vocabSize, c.hiddenSize]);
 }
 
 /** Tokens that a layer looks back on, of a context of `contextTokens`. */
@@ -44,7 +57,7 @@ function seenTokens(c: DecoderConfig, layer: number, contextTokens: number): num
  * `4 H E s` in each layer for attention over the s tokens that it sees. Norms, rope and activations are left out.
  */
 export function decodeFlops(c: DecoderConfig, contextTokens: number): number {
-  const matrices = [...layerMatrices(c), [c.vocabSize, c.hiddenSize] as const];
+  const matrices = [...tokenMatrices(c), [c.vocabSize, c.hiddenSize] as const];
   const multiplied = matrices.reduce((sum, [rows, width]) => sum + 2 * rows * width, 0);
   return c.slidingWindows.reduce<number>(
     (sum, _, layer) => sum + 4 * c.numAttentionHeads * c.headDim * seenTokens(c, layer, contextTokens),

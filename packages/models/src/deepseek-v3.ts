@@ -41,6 +41,11 @@ export function deepseekV3Config(json: ConfigJson): DeepseekV3Config {
   fields.refuse('topk_method', ['noaux_tc']);
   const routing = groupRouting(fields);
   const firstKDenseReplace = fields.integer('first_k_dense_replace', { min: 0 }, 0);
+  const matrices = (experts: number) =>
+    Array.from({ length: config.numHiddenLayers }, (_, layer) => [
+      ...latentMatrices(latent),
+      ...(layer < firstKDenseReplace ? denseMatrices(config) : expertMatrices(routing, experts)),
+    ]).flat();
   return {
     ...config,
     slidingWindows: Array.from({ length: config.numHiddenLayers }, () => undefined),
@@ -48,10 +53,8 @@ export function deepseekV3Config(json: ConfigJson): DeepseekV3Config {
     latent,
     routing,
     firstKDenseReplace,
-    matrices: Array.from({ length: config.numHiddenLayers }, (_, layer) => [
-      ...latentMatrices(latent),
-      ...(layer < firstKDenseReplace ? denseMatrices(config) : expertMatrices(routing)),
-    ]).flat(),
+    matrices: matrices(routing.experts),
+    matricesPerToken: matrices(routing.perToken),
   };
 }
 

@@ -51,6 +51,11 @@ export function glm4MoeConfig(json: ConfigJson): Glm4MoeConfig {
     [2 * F, D],
     [D, F],
   ] as const;
+  const matrices = (experts: number) =>
+    Array.from({ length: config.numHiddenLayers }, (_, layer) => [
+      ...attentionMatrices,
+      ...(layer < firstKDenseReplace ? denseMatrices : expertMatrices(routing, experts)),
+    ]).flat();
   return {
     ...config,
     slidingWindows: Array.from({ length: config.numHiddenLayers }, () => undefined),
@@ -58,10 +63,8 @@ export function glm4MoeConfig(json: ConfigJson): Glm4MoeConfig {
     useQkNorm: fields.boolean('use_qk_norm', false),
     routing,
     firstKDenseReplace,
-    matrices: Array.from({ length: config.numHiddenLayers }, (_, layer) => [
-      ...attentionMatrices,
-      ...(layer < firstKDenseReplace ? denseMatrices : expertMatrices(routing)),
-    ]).flat(),
+    matrices: matrices(routing.experts),
+    matricesPerToken: matrices(routing.perToken),
   };
 }
 

@@ -32,6 +32,8 @@ export interface DecoderConfig {
   readonly slidingWindows: readonly (number | undefined)[];
   /** Matrices `[N, K]` of all layers, where they are others than those of a gated mlp and attention with grouped queries. */
   readonly matrices?: readonly (readonly [outputs: number, inputs: number])[];
+  /** Those of them that one token is multiplied with, where that is not all: with experts, as many as run on a row. */
+  readonly matricesPerToken?: readonly (readonly [outputs: number, inputs: number])[];
 }
 
 /**

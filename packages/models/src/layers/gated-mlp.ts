@@ -18,6 +18,11 @@ const formulas: Readonly<Record<Activation, (x: Tensor) => Tensor>> = {
   relu: (x) => x.relu(),
 };
 
+/** The activation of a name. */
+export function activate(x: Tensor, act: Activation): Tensor {
+  return formulas[act](x);
+}
+
 /**
  * `y = down(act(gate(x)) · up(x))`: `[M, D]` to `[M, D]`, `F` wide inside. With silu this is SwiGLU (https://arxiv.org/abs/2002.05202).
  *
@@ -41,5 +46,5 @@ export function gatedProduct(
   { gate, up, down }: Readonly<Record<'gate' | 'up' | 'down', Layer>>,
   act: Activation,
 ): Layer {
-  return (x) => down(formulas[act](gate(x)).mul(up(x)));
+  return (x) => down(activate(gate(x), act).mul(up(x)));
 }

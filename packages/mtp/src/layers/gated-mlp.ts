@@ -17,10 +17,15 @@ const formulas: Readonly<Record<Activation, (x: Tensor) => Tensor>> = {
   relu: (x) => x.relu(),
 };
 
+/** The activation of a name. */
+export function activate(x: Tensor, act: Activation): Tensor {
+  return formulas[act](x);
+}
+
 /** `y = down(act(gate(x)) · up(x))`: `[M, D]` to `[M, D]`, `F` wide inside. */
 export function gatedMlp(w: Weights, [D, F]: readonly [hidden: number, inner: number], act: Activation): RowLayer {
   const gateProj = linear(w.at('gate_proj'), [F, D]);
   const upProj = linear(w.at('up_proj'), [F, D]);
   const downProj = linear(w.at('down_proj'), [D, F]);
-  return (x) => downProj(formulas[act](gateProj(x)).mul(upProj(x)));
+  return (x) => downProj(activate(gateProj(x), act).mul(upProj(x)));
 }

@@ -1,11 +1,19 @@
 /**
- * Mixtures of experts as DeepSeek-V3, GLM-4.5 and Qwen3-Next route them: a router weighs the experts of each row, the best few count. Every
- * expert runs over all rows and those that were not chosen are weighed with 0: exact, and meant for the few rows of a draft.
+ * Mixtures of experts as DeepSeek-V3, GLM-4.5 and Qwen3-Next route them: a router weighs the experts of each row, and the best few run on it.
  */
 import type { Weights } from '@forerun/checkpoints';
-import { linear as multiply, reduce, rmsNorm as normalise, slice, softmax, type Tensor, topK } from '@forerun/tensor';
+import {
+  expertLinear,
+  gather,
+  linear as multiply,
+  reduce,
+  rmsNorm as normalise,
+  softmax,
+  type Tensor,
+  topK,
+} from '@forerun/tensor';
 import type { HeadFields } from '../config/head-fields.ts';
-import { type Activation, activations, gatedMlp } from './gated-mlp.ts';
+import { activate, type Activation, activations, gatedMlp } from './gated-mlp.ts';
 import { linear, type RowLayer } from './layer.ts';
 
 /** How experts are chosen and weighed. */
@@ -76,9 +84,10 @@ export function routedExperts(w: Weights, shape: RoutedShape): RowLayer {
   const { hiddenSize: D, experts: E, hiddenAct } = shape;
   const gate = w.at('gate').tensor('weight', [E, D]);
   const correction = shape.scores === 'sigmoid' ? w.at('gate').tensor('e_score_correction_bias', [E]) : undefined;
-  const each = Array.from({ length: E }, (_, expert) =>
-    gatedMlp(w.at('experts').at(expert), [D, shape.moeIntermediateSize], hiddenAct),
-  );
+  const F = shape.moeIntermediateSize;
+  const each = (name: string, size: readonly [number, number]) =>
+    Array.from({ length: E }, (_, expert) => w.at('experts').at(expert).at(name).tensor('weight', size));
+  const [gates, ups, downs] = [each('gate_proj', [F, D]), each('up_proj', [F, D]), each('down_proj', [D, F])];
   const shared = sharedExpert(w, shape);
   return (x) => {
     const logits = multiply(x, gate);
@@ -86,16 +95,19 @@ export function routedExperts(w: Weights, shape: RoutedShape): RowLayer {
     // A vector of ones has the norm 1, so that what comes out is the weight itself, as a tensor.
     const ones = x.graph.constant(new Float32Array(E).fill(1), [1, E]);
     const choice = correction ? scores.add(normalise(ones, correction, { epsilon: 0 })) : scores;
-    const weights = expertWeights(scores, choice, shape);
-    return each.reduce(
-      (sum, expert, e) => sum.add(expert(x).mul(slice(weights, 1, [e, e + 1]))),
-      shared ? shared(x) : x.mul(0),
-    );
+    const { ids, weights } = choose(scores, choice, shape);
+    const hidden = activate(expertLinear(x, gates, ids), hiddenAct).mul(expertLinear(x, ups, ids));
+    const routed = expertLinear(hidden, downs, ids, { weights });
+    return shared ? shared(x).add(routed) : routed;
   };
 }
 
-/** Weights `[M, E]` of the experts of each row; 0 for those not chosen. */
-function expertWeights(scores: Tensor, choice: Tensor, shape: RoutedShape): Tensor {
+/** The best experts of each row by `choice` `[M, E]`, best first, and what each of them weighs by `scores` `[M, E]`: both `[M, J]`. */
+function choose(
+  scores: Tensor,
+  choice: Tensor,
+  shape: RoutedShape,
+): { readonly ids: Tensor; readonly weights: Tensor } {
   const [M, E] = scores.shape as [number, number];
   const { groups, groupsUsed, perToken, normed, scaling } = shape;
   let open = choice;
@@ -106,9 +118,14 @@ function expertWeights(scores: Tensor, choice: Tensor, shape: RoutedShape): Tens
     const used = amongBest(best, groupsUsed).reshape([M, groups, 1]);
     open = used.select(grouped, notChosen).reshape([M, E]);
   }
-  const chosen = scores.mul(amongBest(open, perToken).to('f32'));
+  const ids = topK(open, perToken).indices;
+  const begins = ids.graph.constant(
+    Uint32Array.from({ length: M }, (_, row) => row * E),
+    [M, 1],
+  );
+  const chosen = gather(scores.reshape([M * E]), ids.add(begins));
   const total = normed ? reduce(chosen, 'sum', { keepDims: true }).add(1e-20) : undefined;
-  return (total ? chosen.div(total) : chosen).mul(scaling);
+  return { ids, weights: (total ? chosen.div(total) : chosen).mul(scaling) };
 }
 
 /** 1 (u32) for the `k` largest of each row of `[M, N]`, else 0. */
