@@ -1,7 +1,7 @@
 /** Runs of the decoding loop over the models of cases, round by round. */
-import type { Drafter, DrafterState, TokenTree, Verifier } from '@forerun/contracts';
+import type { Drafter, DrafterState, Noise, TokenTree, Verifier } from '@forerun/contracts';
 import { type Conversation, Engine, type GenerateRequest } from '@forerun/decoding';
-import { type Device, readState, State, WeightStore } from '@forerun/tensor';
+import { type Device, gather, readState, State, WeightStore } from '@forerun/tensor';
 import { greedy, philoxNoise } from '@forerun/verifiers';
 import { type CaseModel, fillWeights, type OwnedWeights } from './case-model.ts';
 import { listDifference } from './speculative-case.ts';
@@ -12,20 +12,21 @@ export interface CaseEngineOptions {
   /** Weights of draft models and heads. */
   readonly owned?: readonly OwnedWeights[];
   readonly verifier?: Verifier;
+  readonly noise?: Noise;
 }
 
 /** An engine over the model of a case; greedy by default. */
 export function caseEngine(
   device: Device,
   model: CaseModel,
-  { capacityTokens, owned = [], verifier = greedy() }: CaseEngineOptions,
+  { capacityTokens, owned = [], verifier = greedy(), noise }: CaseEngineOptions,
 ): Promise<Engine> {
   const store = new WeightStore(device);
   return Engine.create({
     device,
     decoder: model.decoder,
     verifier,
-    noise: philoxNoise,
+    noise: noise ? () => noise : philoxNoise,
     weights: { store, fill: (wanted) => fillWeights(store, [model, ...owned], wanted) },
     capacityTokens,
     chunkTokens: [32],
@@ -66,17 +67,17 @@ export async function runRound(conversation: Conversation, request: GenerateRequ
 /** A drafter of which no more than a number of drafts is used. */
 export interface CutDrafter {
   readonly drafter: Drafter;
-  /** Sets the number for the next rounds of a conversation. */
-  cut(conversation: Conversation, most: number): void;
+  /** Sets the number for all rounds of a conversation, or for those that begin at a position (of their anchor). */
+  cut(conversation: Conversation, most: number | ReadonlyMap<number, number>): void;
 }
 
 interface CutState extends DrafterState {
   readonly inner: DrafterState;
 }
 
-/** Cuts the proposals of a drafter to what each round of a recorded run was allowed. */
-export function cutDrafter(whole: Drafter): CutDrafter {
-  const most = new State({ name: 'most drafts', shape: [1], dtype: 'u32' });
+/** Cuts the proposals of a drafter to what each round of a recorded run was allowed, in conversations of at most `capacityTokens`. */
+export function cutDrafter(whole: Drafter, capacityTokens: number): CutDrafter {
+  const most = new State({ name: 'most drafts', shape: [capacityTokens], dtype: 'u32' });
   const wholeTrees = new WeakMap<TokenTree, TokenTree>();
   const inside = (state: DrafterState) => (state as CutState).inner;
   const drafter: Drafter = {
@@ -95,14 +96,24 @@ export function cutDrafter(whole: Drafter): CutDrafter {
     prefill: (target, state, context) => whole.prefill(target, inside(state), context),
     propose(round, state) {
       const tree = whole.propose(round, inside(state));
-      const cut = { ...tree, count: tree.count.min(readState(tree.count.graph, most).add(1)) };
+      const allowed = gather(readState(tree.count.graph, most), round.length);
+      const cut = { ...tree, count: tree.count.min(allowed.add(1)) };
       wholeTrees.set(cut, tree);
       return cut;
     },
     absorb: (round, { tree, ...outcome }, state) =>
-      whole.absorb(round, { tree: wholeTrees.get(tree)!, ...outcome }, inside(state)),
+      whole.absorb(round, { tree: wholeTrees.get(tree) ?? tree, ...outcome }, inside(state)),
   };
-  return { drafter, cut: (conversation, count) => conversation.states.write(most, Uint32Array.of(count)) };
+  return {
+    drafter,
+    cut(conversation, count) {
+      const at = (position: number) => (typeof count === 'number' ? count : (count.get(position) ?? 0));
+      conversation.states.write(
+        most,
+        Uint32Array.from({ length: capacityTokens }, (_, position) => at(position)),
+      );
+    },
+  };
 }
 
 /** A round as a case records it; what it does not record is not compared. */

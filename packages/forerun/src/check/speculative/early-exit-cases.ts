@@ -101,7 +101,7 @@ async function runDifference(one: SpeculativeCase, model: CaseModel): Promise<st
     { prompt, tokens }: { readonly prompt: readonly number[]; readonly tokens: readonly number[] },
     { layer, drafts }: { readonly layer: number; readonly drafts: number },
   ) => {
-    const { drafter, cut } = cutDrafter(earlyExit({ layer }));
+    const { drafter, cut } = cutDrafter(earlyExit({ layer }), engine.capacityTokens);
     using conversation = engine.open({ drafter });
     cut(conversation, drafts);
     return await runRounds(conversation, { prompt, maxTokens: tokens.length, width: drafts + 1 });

@@ -119,7 +119,7 @@ async function runDifference(one: SpeculativeCase): Promise<string | undefined> 
   try {
     return await firstDifference(runs.entries(), async ([index, run]) => {
       const { prompt, prompt_lookup_num_tokens: drafts, max_matching_ngram_size: longest, max_new_tokens: most } = run;
-      const { drafter, cut } = cutDrafter(nGram({ longest, prefer: 'earliest' }));
+      const { drafter, cut } = cutDrafter(nGram({ longest, prefer: 'earliest' }), engine.capacityTokens);
       using conversation = engine.open({ drafter });
       cut(conversation, drafts);
       const rounds = await runRounds(conversation, { prompt, maxTokens: most, width: drafts + 1 });
