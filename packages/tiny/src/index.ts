@@ -30,3 +30,35 @@ export const storiesDraft: TinyCheckpoint = {
   files: ['config.json', 'generation_config.json', 'model.safetensors'],
   parameters: 746_240,
 };
+
+/** Four Medusa heads for {@link stories} (`medusa_lm_head.safetensors`, second version: they end in its output head). */
+export const storiesMedusa: TinyCheckpoint = {
+  name: 'stories-medusa',
+  url: new URL('../models/stories-medusa/', import.meta.url),
+  files: ['config.json', 'medusa_lm_head.safetensors'],
+  parameters: 263_168,
+};
+
+/** A multi-token prediction module for {@link stories}, in the layout of GLM-4.5: one layer that goes on from its own output. */
+export const storiesMtp: TinyCheckpoint = {
+  name: 'stories-mtp',
+  url: new URL('../models/stories-mtp/', import.meta.url),
+  files: ['config.json', 'model.safetensors'],
+  parameters: 525_632,
+};
+
+/** An EAGLE-3 head for {@link stories}, in the layout of SafeAILab and SpecForge; it ends in the output head of `stories`. */
+export const storiesEagle: TinyCheckpoint = {
+  name: 'stories-eagle',
+  url: new URL('../models/stories-eagle/', import.meta.url),
+  files: ['config.json', 'model.safetensors'],
+  parameters: 558_080,
+};
+
+/** A DFlash block drafter for {@link stories}, in the layout of z-lab: five tokens from one pass. */
+export const storiesBlock: TinyCheckpoint = {
+  name: 'stories-block',
+  url: new URL('../models/stories-block/', import.meta.url),
+  files: ['config.json', 'model.safetensors'],
+  parameters: 722_560,
+};

@@ -9,6 +9,8 @@ import { loopLayout } from '../loop/loop-states.ts';
 import { WidthPolicy } from '../policy/width-policy.ts';
 import { StopStrings } from '../text/stop-strings.ts';
 import type { Engine } from './engine.ts';
+import { throwIfAborted } from './aborted.ts';
+import { HostGuess } from './host-guess.ts';
 import { maxRoundsInFlight, maxStopStringBytes } from './limits.ts';
 import { startWords } from './measure.ts';
 import type { CheckedRequest, GenerateRequest } from './request.ts';
@@ -53,6 +55,7 @@ export class Conversation {
   readonly #speculation: Speculation;
   readonly #states: StateBuffers;
   readonly #policy = new WidthPolicy();
+  readonly #guess: HostGuess | undefined;
   readonly #past = new RewindLog();
   #tokens: number[] = [];
   /** How many of the tokens, from the first, are in the caches. */
@@ -64,12 +67,18 @@ export class Conversation {
   constructor(engine: Engine, speculation: Speculation) {
     this.engine = engine;
     this.#speculation = speculation;
+    this.#guess = HostGuess.of(speculation.drafter, speculation.drafterState);
     this.#states = speculation.allocate();
   }
 
   /** Every token that is kept: the last prompt and what was generated for it. */
   get tokens(): readonly number[] {
     return this.#tokens;
+  }
+
+  /** Name of who guesses; `none` for plain decoding. */
+  get drafterName(): string {
+    return this.#speculation.drafter?.name ?? 'none';
   }
 
   /** What the last run did. */
@@ -160,10 +169,14 @@ export class Conversation {
     let reason: StopReason | undefined;
     let decodeEnd = prefillEnd;
     let times: PhaseTimes | undefined;
+    // A function on the host has to see the tokens of each round before it guesses for the next.
+    const mostInFlight = this.#guess ? 1 : maxRoundsInFlight;
+    let hostMs = this.#guess ? 0 : undefined;
     try {
       while (reason === undefined) {
-        while (inFlight.length < maxRoundsInFlight && this.#mayProduce(inFlight, read, request)) {
+        while (inFlight.length < mostInFlight && this.#mayProduce(inFlight, read, request)) {
           const { width, program } = await choose();
+          if (this.#guess && width > 1) hostMs = (hostMs ?? 0) + (await this.#ask(width - 1, request.signal));
           const ahead = inFlight.reduce((sum, round) => sum + round.width, 0);
           inFlight.push(this.#submit(program, { width, from: read, bound: read + ahead + width, request }));
         }
@@ -227,6 +240,7 @@ export class Conversation {
         prefillMs: prefillEnd - start,
         decodeMs,
         readbackMs,
+        ...(hostMs === undefined ? {} : { hostMs }),
         tokensPerSecond: decodeMs > 0 ? (generated / decodeMs) * 1000 : 0,
         ...(times ? { times } : {}),
         stopReason: reason,
@@ -354,6 +368,13 @@ export class Conversation {
     return { width, from, result, times };
   }
 
+  /** Asks the drafter's function for at most `most` drafts. Returns how long it took, in ms. */
+  async #ask(most: number, signal: AbortSignal | undefined): Promise<number> {
+    const begin = performance.now();
+    await this.#guess!.ask({ tokens: this.#tokens, states: this.#states, most, signal });
+    return performance.now() - begin;
+  }
+
   /** Takes in tokens that the GPU kept; a stop string in their text takes the last ones back. */
   #keep(
     tokens: readonly number[],
@@ -381,13 +402,5 @@ export class Conversation {
       return { text, kept: Math.max(0, kept), stopped: true };
     }
     return { text, kept, stopped: false };
-  }
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) {
-    throw new AbortedError('Generation was aborted. The conversation keeps what was given so far and can go on.', {
-      cause: signal.reason,
-    });
   }
 }

@@ -69,7 +69,7 @@ async function promptsOf(model: LoadedModel, flags: SpeculativeFlags, count: num
 
 async function benchSpeculative(flags: SpeculativeFlags): Promise<void> {
   using interrupt = new Interrupt();
-  using model = await loadByFlags(flags, interrupt.signal);
+  using model = await loadByFlags({ ...flags, drafters: flags.drafters ?? drafterNames }, interrupt.signal);
   const own = defaults[model.adapter.kind];
   const report = await reportSpeculative(model, {
     prompts: await promptsOf(model, flags, flags.promptCount ?? own.promptCount),

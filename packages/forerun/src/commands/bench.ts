@@ -11,7 +11,8 @@ import { benchConfig, type ConfigBenchFlags } from './bench-config.ts';
 import { countOf, loadByFlags, type ModelFlags, numberOf, withModelOptions } from './model-options.ts';
 import { adapterText } from './statistics-text.ts';
 
-interface BenchFlags extends ModelFlags, Omit<ConfigBenchFlags, 'weights' | 'cache' | 'arithmetic' | 'draft'> {
+interface BenchFlags
+  extends ModelFlags, Omit<ConfigBenchFlags, 'weights' | 'cache' | 'arithmetic' | 'draft' | 'heads'> {
   readonly prompt: string;
   readonly width?: number;
   readonly json?: boolean;
@@ -43,9 +44,10 @@ export function benchCommand(): Command {
     .option('--acceptances <list>', 'with --speculation: chances that a draft is right, such as 0.5,0.8', (text) =>
       text.split(',').map(shareOf),
     )
-    .option('--heads <list>', `with --config: cost of rounds with random heads: ${headKinds.join(', ')}`, headsOf)
-    .option('--nodes <list>', 'with --heads: nodes of their trees, such as 1,4,8', (text) =>
-      text.split(',').map(countOf),
+    .option(
+      '--nodes <list>',
+      `with --config and --heads, kinds of random heads (${headKinds.join(', ')}): nodes of their trees`,
+      (text) => text.split(',').map(countOf),
     )
     .option('--json', 'print JSON')
     .enablePositionalOptions()
@@ -54,7 +56,8 @@ export function benchCommand(): Command {
 }
 
 async function bench(flags: BenchFlags): Promise<void> {
-  if (flags.config !== undefined) return benchConfig(flags);
+  const { heads, ...others } = flags;
+  if (flags.config !== undefined) return benchConfig({ ...others, ...(heads && { heads: heads.flatMap(headsOf) }) });
   const { tokens = 64, runs = 3 } = flags;
   using interrupt = new Interrupt();
   const start = performance.now();

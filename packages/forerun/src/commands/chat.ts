@@ -85,7 +85,7 @@ async function answer(
     if (!flags.json) for await (const piece of generation) await writeOut(printable(piece.text));
     const result = await generation.result;
     if (flags.json) await jsonLine({ prompt: said, ...result, adapter: model.adapter });
-    if (flags.stats) process.stderr.write(`\n${statisticsLine(result.statistics, model.adapter)}`);
+    if (flags.stats) process.stderr.write(`\n${statisticsLine(result, model.adapter)}`);
   } catch (cause) {
     if (!(cause instanceof AbortedError)) throw cause;
   }

@@ -53,7 +53,7 @@ async function demo(flags: DemoFlags): Promise<void> {
     await jsonLine({
       adapter: model.adapter,
       same,
-      tellings: tellings.map(({ drafter, result }) => ({ drafter, ...result })),
+      tellings: tellings.map(({ drafter, result }) => ({ ...result, drafter })),
     });
   } else {
     await showRounds(model, flags, { drafter: guesser, signal: interrupt.signal });

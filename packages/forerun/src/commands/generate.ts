@@ -43,7 +43,7 @@ async function generate(prompt: string | undefined, flags: GenerateFlags): Promi
   if (!flags.json) await stream(generation, given, flags.colour ?? false);
   const result = await generation.result;
   if (flags.json) await jsonLine({ prompt: given, ...result, adapter: model.adapter });
-  if (flags.stats) process.stderr.write(`${statisticsLine(result.statistics, model.adapter)}\n`);
+  if (flags.stats) process.stderr.write(`${statisticsLine(result, model.adapter)}\n`);
 }
 
 /** Prints the text as it comes; the prompt goes before it as soon as there is something to go on with. */

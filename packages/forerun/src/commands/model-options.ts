@@ -1,7 +1,7 @@
 import { type SamplingSettings, samplingSettings } from '@forerun/decoding';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { load, type LoadOptions } from '../load/load.ts';
-import { shippedDraftOf, sourceByName } from './shipped.ts';
+import { shippedDraftOf, shippedHeadsOf, sourceByName } from './shipped.ts';
 import { type DrafterChoice, drafterNames } from '../model/drafter-choice.ts';
 import type { GenerateOptions, LoadedModel } from '../model/loaded-model.ts';
 import { LoadProgressBar } from '../terminal/load-progress.ts';
@@ -11,10 +11,13 @@ import { adapterText } from './statistics-text.ts';
 export interface ModelFlags {
   readonly model?: string;
   readonly draft?: string;
+  readonly heads?: readonly string[];
   readonly drafter?: DrafterChoice;
+  /** Several drafters, where a command compares them. */
+  readonly drafters?: readonly DrafterChoice[];
   readonly weights?: LoadOptions['weights'];
   readonly cache?: 'f32' | 'f16';
-  readonly arithmetic?: 'f32' | 'f16';
+  readonly arithmetic?: 'f32' | 'f16' | 'i8';
   readonly capacity?: number;
   readonly memoryLimit?: number;
   readonly revision?: string;
@@ -66,6 +69,11 @@ export function withModelOptions(command: Command): Command {
   return command
     .option('-m, --model <source>', 'folder, URL or Hub repository (owner/name); the shipped story model by default')
     .option('--draft <source>', 'draft model of the same vocabulary')
+    .option(
+      '--heads <source>',
+      'heads made for the model: Medusa, Hydra, EAGLE, MTP or block drafter (may be repeated)',
+      (source: string, before: string[] = []) => [...before, source],
+    )
     .addOption(new Option('--drafter <name>', 'who guesses').choices(drafterNames))
     .addOption(
       new Option('--weights <format>', 'format of the matrices on the device')
@@ -74,10 +82,10 @@ export function withModelOptions(command: Command): Command {
     )
     .addOption(new Option('--cache <dtype>', 'element type of cached keys and values').choices(['f32', 'f16']))
     .addOption(
-      new Option('--arithmetic <dtype>', 'precision of products in decoding; f16 needs shader-f16').choices([
-        'f32',
-        'f16',
-      ]),
+      new Option(
+        '--arithmetic <dtype>',
+        'precision of products in decoding; f16 needs shader-f16, i8 packed integer products and weights in q8 or q4',
+      ).choices(['f32', 'f16', 'i8']),
     )
     .option('--capacity <tokens>', 'most tokens of a conversation, prompt included', countOf)
     .option('--memory-limit <bytes>', 'refuse to load what needs more device memory', countOf)
@@ -117,6 +125,8 @@ async function loadWithBar(flags: ModelFlags, signal: AbortSignal): Promise<Load
   const draft = flags.draft === undefined ? shippedDraftOf(name) : sourceByName(flags.draft);
   return await load(sourceByName(name), {
     draft,
+    heads:
+      flags.heads?.map(sourceByName) ?? shippedHeadsOf(name, flags.drafters ?? (flags.drafter ? [flags.drafter] : [])),
     weights: flags.weights,
     cache: flags.cache,
     arithmetic: flags.arithmetic,

@@ -1,9 +1,26 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { stories, storiesDraft } from '@forerun/tiny';
+import {
+  stories,
+  storiesBlock,
+  storiesDraft,
+  storiesEagle,
+  storiesMedusa,
+  storiesMtp,
+  type TinyCheckpoint,
+} from '@forerun/tiny';
 import type { ModelSource } from '../load/source.ts';
+import type { DrafterChoice } from '../model/drafter-choice.ts';
 
-const names: ReadonlyMap<string, ModelSource> = new Map([stories, storiesDraft].map((tiny) => [tiny.name, tiny]));
+const heads: ReadonlyMap<DrafterChoice, TinyCheckpoint> = new Map([
+  ['medusa', storiesMedusa],
+  ['eagle', storiesEagle],
+  ['mtp', storiesMtp],
+  ['block', storiesBlock],
+]);
+const names: ReadonlyMap<string, ModelSource> = new Map(
+  [stories, storiesDraft, ...heads.values()].map((tiny) => [tiny.name, tiny]),
+);
 
 /** The shipped checkpoint of that name, or the source that the text names. */
 export function sourceByName(name: string): ModelSource {
@@ -12,6 +29,15 @@ export function sourceByName(name: string): ModelSource {
 
 /** The draft model that was made for a source, where it ships. */
 export function shippedDraftOf(name: string): ModelSource | undefined {
-  const folder = resolve(fileURLToPath(stories.url));
-  return name === 'stories' || resolve(name) === folder ? storiesDraft : undefined;
+  return isStories(name) ? storiesDraft : undefined;
+}
+
+/** The heads for drafters that were made for a source, where they ship. */
+export function shippedHeadsOf(name: string, drafters: readonly DrafterChoice[]): readonly ModelSource[] {
+  if (!isStories(name)) return [];
+  return drafters.flatMap((drafter) => heads.get(drafter) ?? []);
+}
+
+function isStories(name: string): boolean {
+  return name === 'stories' || resolve(name) === resolve(fileURLToPath(stories.url));
 }

@@ -8,12 +8,17 @@ export function adapterText(adapter: AdapterDescription): string {
 }
 
 /** What a run did, in one line. */
-export function statisticsLine(statistics: GenerationStatistics, adapter: AdapterDescription): string {
+export function statisticsLine(
+  { statistics, drafter }: { readonly statistics: GenerationStatistics; readonly drafter: string },
+  adapter: AdapterDescription,
+): string {
   const { generatedTokens, rounds, draftedTokens, acceptedTokens, acceptanceLength, tokensPerSecond, stopReason } =
     statistics;
+  const { hostMs } = statistics;
   return [
     `${generatedTokens} tokens in ${rounds} rounds (${acceptanceLength.toFixed(2)} a round)`,
-    `${acceptedTokens} of ${draftedTokens} guesses accepted`,
+    drafter === 'none' ? 'nobody guessed' : `${acceptedTokens} of ${draftedTokens} guesses of ${drafter} accepted`,
+    ...(hostMs === undefined ? [] : [`a readback a round, ${hostMs.toFixed(0)} ms in the drafter's function`]),
     `${tokensPerSecond.toFixed(1)} tokens/s`,
     `ended by ${stopReason}`,
     `on ${adapterText(adapter)}`,

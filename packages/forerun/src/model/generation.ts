@@ -43,6 +43,8 @@ export interface GenerationResult {
   readonly tokens: readonly number[];
   /** The seed that the sample was drawn with. */
   readonly seed: bigint | number;
+  /** Name of who guessed; `none` for plain decoding. */
+  readonly drafter: string;
   readonly statistics: GenerationStatistics;
 }
 

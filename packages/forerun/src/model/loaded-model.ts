@@ -8,7 +8,7 @@ import type { AdapterDescription } from '@forerun/tensor';
 import { ArgumentError } from '@forerun/tensor';
 import type { ChatOptions } from './chat.ts';
 import { Chat } from './chat.ts';
-import type { DrafterChoice, DrafterName } from './drafter-choice.ts';
+import type { DrafterChoice, DrafterName, HeadName } from './drafter-choice.ts';
 import { DrafterChoices } from './drafter-choice.ts';
 import { Generation } from './generation.ts';
 import { generationRequest, produce } from './produce.ts';
@@ -23,7 +23,7 @@ export interface GenerateOptions extends Pick<
 > {
   /** Temperature, filters, penalties and seed. Without a seed one is drawn, and told in the result. */
   readonly sampling?: Partial<SamplingSettings>;
-  /** Who guesses. Default: the draft model if there is one, else look-up in the text so far. The text is the same with all of them. */
+  /** Who guesses. Default: heads or a draft model that were loaded, heads in the checkpoint, else look-up in the text so far. The text is the same with all. */
   readonly drafter?: DrafterChoice;
   /** Decides what is kept of the guesses; exact sample-and-match by default. */
   readonly verifier?: Verifier;
@@ -36,6 +36,10 @@ export interface LoadedModelParts {
   readonly generation: GenerationConfig;
   readonly tokenizer: Tokenizer | undefined;
   readonly draftModel: Drafter | undefined;
+  /** Heads that were loaded with it, by kind. */
+  readonly heads?: ReadonlyMap<HeadName, Drafter> | undefined;
+  /** Heads in its own checkpoint, by kind. */
+  readonly ownHeads?: ReadonlyMap<HeadName, Drafter> | undefined;
   readonly name: string;
   readonly ownsDevice: boolean;
 }
@@ -64,7 +68,7 @@ export class LoadedModel {
     this.tokenizer = parts.tokenizer;
     this.engine = parts.engine;
     this.draftModel = parts.draftModel;
-    this.#drafters = new DrafterChoices({ decoder: parts.engine.decoder, draftModel: parts.draftModel });
+    this.#drafters = new DrafterChoices({ ...parts, decoder: parts.engine.decoder });
     this.#ownsDevice = parts.ownsDevice;
   }
 

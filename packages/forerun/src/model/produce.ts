@@ -72,7 +72,13 @@ export function produce(production: Production): {
   let failed = false;
   let seed: bigint | number = 0;
   let used: Conversation | undefined;
-  const soFar = (): GenerationResult => ({ text, tokens, seed, statistics: used?.statistics ?? nothingDone });
+  const soFar = (): GenerationResult => ({
+    text,
+    tokens,
+    seed,
+    drafter: used?.drafterName ?? 'none',
+    statistics: used?.statistics ?? nothingDone,
+  });
 
   async function* source(): AsyncGenerator<GenerationPiece, GenerationResult, void> {
     const { conversation, request } = production.begin();

@@ -4,6 +4,12 @@ import { printable } from './printable.ts';
 
 const megabyte = 1e6;
 
+const labels: Readonly<Record<ModelLoadProgress['part'], string>> = {
+  model: 'Loading model',
+  draft: 'Loading draft model',
+  heads: 'Loading heads',
+};
+
 /** A progress bar on stderr while a model loads; nothing where stderr is no terminal. */
 export class LoadProgressBar {
   readonly #bar: SingleBar | undefined;
@@ -31,7 +37,7 @@ export class LoadProgressBar {
     if (!bar) return;
     const megabytes = (bytes: number) => Math.round((10 * bytes) / megabyte) / 10;
     const about = {
-      label: progress.part === 'draft' ? 'Loading draft model' : 'Loading model',
+      label: labels[progress.part],
       file: printable(progress.files.current),
     };
     if (progress.part !== this.#part || progress.totalBytes !== this.#total) {

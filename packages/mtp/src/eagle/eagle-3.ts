@@ -1,6 +1,6 @@
 /**
  * EAGLE-3: the residual streams that enter three layers of the target, joined by `fc`, and the embedding of the token behind go through one
- * llama layer whose attention sees both side by side. It has a head, and mostly a vocabulary, of its own.
+ * llama layer whose attention sees both side by side. It has a head, and mostly a vocabulary, of its own; without one it ends in the target's.
  *
  * Source: Li et al. 2025, arXiv:2503.01840. Names of the checkpoints of SafeAILab/EAGLE and SpecForge (`midlayer`) and of speculators
  * (`layers.0`).
@@ -51,7 +51,8 @@ export async function eagle3Head(
   const attentionNorm = rmsNorm(stem.at('post_attention_layernorm'), D, { epsilon });
   const mlp = gatedMlp(stem.at('mlp'), [D, shape.intermediateSize], shape.hiddenAct);
   const own = storedShape(checkpoint, 'lm_head.weight')?.[0] ?? V;
-  const lmHead = linear(w.at('lm_head'), [own, D]);
+  if (!w.has('lm_head')) expectFit(what, 'hidden size', [D, Dt]);
+  const lmHead = w.has('lm_head') ? linear(w.at('lm_head'), [own, D]) : target.head;
   const { size, ...vocabulary } = w.has('d2t')
     ? await mappedVocabulary(checkpoint, { own, target: V })
     : wholeVocabulary(own);

@@ -3,10 +3,11 @@ import type { Checkpoint, Weights } from '@forerun/checkpoints';
 import type { HeadFields } from '../config/head-fields.ts';
 import type { FeatureHead } from '../feature-head.ts';
 import { decoderBlock } from '../layers/decoder-block.ts';
+import { activations, gatedMlp } from '../layers/gated-mlp.ts';
 import { groupedAttention } from '../layers/grouped-attention.ts';
 import { latentAttention, latentCache, latentShape } from '../layers/latent-attention.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
-import { linear, rmsNorm } from '../layers/layer.ts';
+import { linear, rmsNorm, type RowLayer } from '../layers/layer.ts';
 import { groupRouting, routedExperts } from '../layers/routed-experts.ts';
 import type { HeadTarget } from '../target.ts';
 import { predictionHead, type PredictionLayer, type PredictionOptions } from './prediction-layer.ts';
@@ -54,7 +55,7 @@ function deepseekLayer(w: Weights, fields: HeadFields): PredictionLayer {
       inputNorm: rmsNorm(w.at('input_layernorm'), D, { epsilon }),
       attention,
       attentionNorm: rmsNorm(w.at('post_attention_layernorm'), D, { epsilon }),
-      mlp: routedExperts(w.at('mlp'), groupRouting(fields)),
+      mlp: mlpOf(w.at('mlp'), fields),
     }),
     norm: rmsNorm(w.at('shared_head').at('norm'), D, { epsilon }),
     cache,
@@ -68,4 +69,12 @@ function attentionOf(w: Weights, fields: HeadFields) {
   }
   const shape = layerShape(fields);
   return { attention: groupedAttention(w, shape), cache: cachedHeads(shape) };
+}
+
+/** Experts, or one mlp where the checkpoint has no router. */
+function mlpOf(w: Weights, fields: HeadFields): RowLayer {
+  if (w.has('gate')) return routedExperts(w, groupRouting(fields));
+  const D = fields.integer('hidden_size', { min: 1 });
+  const F = fields.integer('intermediate_size', { min: 1, max: 2 ** 22 });
+  return gatedMlp(w, [D, F], fields.word('hidden_act', activations, 'silu'));
 }
