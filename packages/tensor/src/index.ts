@@ -32,7 +32,14 @@ export { defineKernel, read, readWrite, uniform, write } from './kernel/define-k
 export type { Grid } from './kernel/grid.ts';
 export { grid, linearWorkgroupWgsl } from './kernel/grid.ts';
 export type { Arithmetic, BufferView, DispatchRequest, Lowering, WeightPart } from './compile/lowering.ts';
-export type { ChoiceQuestion, ChoiceTimer, MeasuredChoice, TimedBuffer, TimedDispatch } from './compile/choices.ts';
+export type {
+  ChoiceQuestion,
+  ChoiceStore,
+  ChoiceTimer,
+  MeasuredChoice,
+  TimedBuffer,
+  TimedDispatch,
+} from './compile/choices.ts';
 export { ChoiceTable } from './compile/choices.ts';
 export type { CompileOptions } from './compile/compile.ts';
 export { compile } from './compile/compile.ts';

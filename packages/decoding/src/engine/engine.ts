@@ -4,8 +4,8 @@
  */
 import type { Decoder, DecoderState, Drafter, Noise, Verifier } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
-import type { Arithmetic, Device, Graph, Program, State, Weight, WeightStore } from '@forerun/tensor';
-import { ArgumentError, compile, DeviceLimitError, StateBuffers } from '@forerun/tensor';
+import type { Arithmetic, ChoiceTable, Device, Graph, Program, State, Weight, WeightStore } from '@forerun/tensor';
+import { ArgumentError, compile, deviceChoices, DeviceLimitError, StateBuffers } from '@forerun/tensor';
 import type { LoopStates } from '../loop/loop-states.ts';
 import { loopStates, maxDepths } from '../loop/loop-states.ts';
 import { Conversation } from './conversation.ts';
@@ -36,6 +36,8 @@ export interface EngineOptions {
   readonly cache?: 'f32' | 'f16';
   /** Precision of products in the matrices of decoding, as `compile` takes it; f32 by default. f16 and i8 need device features. */
   readonly arithmetic?: Arithmetic;
+  /** Which kernels of equal bits are fastest here; the device's own table without, which measures on hardware and keeps what it finds. */
+  readonly choices?: ChoiceTable;
   /** Sizes of prefill passes, largest first; measured on the device without. */
   readonly chunkTokens?: readonly number[];
   /** Refuse to load if weights, one conversation and scratch need more device bytes than this. */
@@ -177,6 +179,7 @@ export class Engine {
       name,
       weights: store,
       arithmetic: this.arithmetic,
+      choices: this.#options.choices ?? (await deviceChoices(this.device)),
       guard: { state: this.loop.loop, word: 0 },
     });
     this.#programs.add(program);

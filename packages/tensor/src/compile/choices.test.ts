@@ -1,3 +1,6 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { trace } from '../graph/graph.ts';
 import { Weight } from '../graph/weight.ts';
@@ -5,6 +8,7 @@ import { packedUpload, packRandomWeight, randomSource, testDevice } from '../har
 import { linear } from '../ops/linear/linear.ts';
 import { Commands } from '../run/commands.ts';
 import { explain, explanationText } from '../run/explain.ts';
+import { folderChoiceStore } from '../run/choice-store.node.ts';
 import { deviceChoices, deviceTimer } from '../run/time-choices.ts';
 import { WeightStore } from '../run/weight-store.ts';
 import type { ChoiceQuestion, ChoiceTimer } from './choices.ts';
@@ -83,10 +87,48 @@ describe('the choice table', () => {
     }
   });
 
-  it('is of defaults on a software adapter', () => {
-    const table = deviceChoices(device);
+  it('waits for measurements that are under way, and hands over what it knows after each', async () => {
+    const kept: string[] = [];
+    let release = () => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const timer: ChoiceTimer = async (works) => {
+      await held;
+      return works.map((_, i) => 10 - 5 * i);
+    };
+    const table = new ChoiceTable({ identity: 'device', timer, keep: async (text) => void kept.push(text) });
+    table.pick(question('one', ['a', 'b']));
+    const first = table.measure();
+    expect(table.pick(question('one', ['a', 'b']))).toBe('a');
+    const second = table.measure();
+    release();
+    expect([await first, await second]).toEqual([true, true]);
+    expect(table.pick(question('one', ['a', 'b']))).toBe('b');
+    expect(kept.at(-1)).toBe(table.stored());
+  });
+
+  it('is one a device, and of defaults on a software adapter', async () => {
+    const table = await deviceChoices(device);
+    expect(await deviceChoices(device)).toBe(table);
     table.pick(question('one', ['a', 'b']));
     expect(table.pending).toBe(device.adapter.kind === 'hardware');
+  });
+
+  it('is kept in files that are complete or absent', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'choices-'));
+    try {
+      const store = folderChoiceStore(() => join(folder, 'deeper'));
+      expect(await store.read('key')).toBeUndefined();
+      await store.write('key', 'one');
+      await store.write('key', 'two');
+      expect(await store.read('key')).toBe('two');
+      expect(await readdir(join(folder, 'deeper'))).toEqual(['key.json']);
+      await writeFile(join(folder, 'file'), '');
+      const none = folderChoiceStore(() => join(folder, 'file'));
+      await none.write('key', 'lost');
+      expect(await none.read('key')).toBeUndefined();
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 });
 

@@ -37,6 +37,13 @@ export interface ChoiceQuestion<Candidate> {
 /** Nanoseconds of each candidate's work, in order; not finite where it could not be timed. */
 export type ChoiceTimer = (works: readonly (readonly TimedDispatch[])[]) => Promise<readonly number[]>;
 
+/** Keeps measured choices from one load to the next; what it cannot keep is measured again. */
+export interface ChoiceStore {
+  /** What was stored under a key; undefined where there is nothing. */
+  readonly read: (key: string) => Promise<string | undefined>;
+  readonly write: (key: string, text: string) => Promise<void>;
+}
+
 /** One answer, with what it follows from. */
 export interface MeasuredChoice {
   /** Name of the candidate. */
@@ -57,14 +64,23 @@ export class ChoiceTable {
   readonly #pending = new Map<string, ChoiceQuestion<unknown>>();
   readonly #identity: string;
   readonly #timer: ChoiceTimer | undefined;
+  readonly #keep: ((stored: string) => Promise<void>) | undefined;
+  /** Measurements follow each other, and whoever asks meanwhile waits for those under way. */
+  #measuring: Promise<boolean> | undefined;
 
   /**
    * @param options.identity - Device and driver; stored answers of others are not taken.
    * @param options.timer - Times candidates; without, the default is always taken.
+   * @param options.keep - Called with {@link ChoiceTable.stored} whenever something was measured.
    */
-  constructor(options: { readonly identity: string; readonly timer?: ChoiceTimer | undefined }) {
+  constructor(options: {
+    readonly identity: string;
+    readonly timer?: ChoiceTimer | undefined;
+    readonly keep?: ((stored: string) => Promise<void>) | undefined;
+  }) {
     this.#identity = options.identity;
     this.#timer = options.timer;
+    this.#keep = options.keep;
   }
 
   /** The candidate to take; the default while nothing else is known, in which case {@link ChoiceTable.measure} finds out. */
@@ -83,15 +99,30 @@ export class ChoiceTable {
   }
 
   /**
-   * Times the candidates of all questions that wait. What cannot be timed keeps its default.
-   * @returns whether anything was measured.
+   * Times the candidates of all questions that wait, and waits for those that are being timed. What cannot be timed keeps its default.
+   * @returns whether there were any.
    */
   async measure(): Promise<boolean> {
+    const before = this.#measuring;
+    if (!this.pending) return before === undefined ? false : before.then(() => true);
+    const own = (async () => {
+      await before?.catch(() => undefined);
+      await this.#measurePending();
+      return true;
+    })();
+    this.#measuring = own;
+    try {
+      return await own;
+    } finally {
+      if (this.#measuring === own) this.#measuring = undefined;
+    }
+  }
+
+  async #measurePending(): Promise<void> {
     const questions = [...this.#pending.values()];
     this.#pending.clear();
-    if (!this.#timer) return false;
     for (const { key, candidates, name, work } of questions) {
-      const times = await this.#timer(candidates.map(work));
+      const times = await this.#timer!(candidates.map(work));
       let best = 0;
       times.forEach((time, i) => {
         if (!Number.isFinite(time)) return;
@@ -101,7 +132,7 @@ export class ChoiceTable {
       const nanoseconds = Object.fromEntries(candidates.map((candidate, i) => [name(candidate), times[i]!]));
       this.#answers.set(key, { chosen: name(candidates[best]!), nanoseconds });
     }
-    return questions.length > 0;
+    if (questions.length > 0) await this.#keep?.(this.stored());
   }
 
   /** All answers by question. */

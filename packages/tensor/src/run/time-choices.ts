@@ -1,5 +1,6 @@
 /** Times candidates of the choice table on the device's own clock. */
-import type { ChoiceTimer, TimedBuffer, TimedDispatch } from '../compile/choices.ts';
+import { choiceStore } from '#choice-store';
+import type { ChoiceStore, ChoiceTimer, TimedBuffer, TimedDispatch } from '../compile/choices.ts';
 import { ChoiceTable } from '../compile/choices.ts';
 import type { Device } from '../device/device.ts';
 import type { Pipeline } from '../device/pipelines.ts';
@@ -143,10 +144,25 @@ export function deviceIdentity({ adapter }: Device): string {
   return [adapter.vendor, adapter.architecture, adapter.device, adapter.description].join(' | ');
 }
 
+const tables = new WeakMap<Device, Promise<ChoiceTable>>();
+
+async function openTable(device: Device, store: ChoiceStore): Promise<ChoiceTable> {
+  const identity = deviceIdentity(device);
+  if (device.adapter.kind !== 'hardware' || !canProfile(device)) return new ChoiceTable({ identity });
+  const key = `choices ${identity}`.replaceAll(/[^\dA-Za-z]+/g, '-');
+  const table = new ChoiceTable({ identity, timer: deviceTimer(device), keep: (text) => store.write(key, text) });
+  table.restore((await store.read(key)) ?? '');
+  return table;
+}
+
 /**
- * The choice table of a device: it measures on hardware that has timestamp queries, and takes the defaults elsewhere.
+ * The choice table of a device, one for all its programs. It measures on hardware that has timestamp queries, once for each adapter and
+ * driver: answers are kept in a file of the user's cache folder (Node) or in local storage (browser pages). Elsewhere it gives defaults.
  */
-export function deviceChoices(device: Device): ChoiceTable {
-  const measures = device.adapter.kind === 'hardware' && canProfile(device);
-  return new ChoiceTable({ identity: deviceIdentity(device), timer: measures ? deviceTimer(device) : undefined });
+export function deviceChoices(device: Device, store: ChoiceStore = choiceStore): Promise<ChoiceTable> {
+  const known = tables.get(device);
+  if (known) return known;
+  const opened = openTable(device, store);
+  tables.set(device, opened);
+  return opened;
 }

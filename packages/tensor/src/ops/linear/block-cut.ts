@@ -1,6 +1,6 @@
 /** How kernels that walk whole blocks are cut by default, and the other cuts of the same order of sums that are worth timing. */
 import type { Arithmetic } from '../../compile/lowering.ts';
-import type { LinearDeviceKind } from './linear-choice.ts';
+import type { LinearDeviceKind } from './linear-device.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf } from './linear-slots.ts';
 import { blockMemoryBytes } from './matvec-blocks.wgsl.ts';

@@ -6,6 +6,8 @@ import type { Arithmetic } from '../../compile/lowering.ts';
 import type { AdapterKind, Device } from '../../device/device.ts';
 import type { WeightFormat } from '../../graph/weight.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
+import type { LinearDeviceKind } from './linear-device.ts';
+import { linearDeviceKind } from './linear-device.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf, sumsSquares } from './linear-slots.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
@@ -18,23 +20,6 @@ import { matvecMemoryBytes } from './matvec.wgsl.ts';
 
 /** Most rows of the decode path: up to here a row's bits do not depend on how many rows there are. */
 export const decodeRows = 64;
-
-/** What the table knows of a device. */
-export interface LinearDeviceKind {
-  readonly kind: AdapterKind;
-  /** Lanes that every subgroup has at least; 0 where subgroups are off. */
-  readonly subgroupLanes: number;
-  /** Workgroup memory that a kernel may use, in bytes. */
-  readonly memoryBytes: number;
-}
-
-/** Kind of a device for the table of linear kernels. */
-export function linearDeviceKind(device: Device): LinearDeviceKind {
-  const subgroupLanes = device.has('subgroups') ? (device.gpu.adapterInfo.subgroupMinSize ?? 0) : 0;
-  // More would leave little of it for other workgroups on the same core.
-  const memoryBytes = Math.min(device.limits.maxComputeWorkgroupStorageSize, 32_768);
-  return { kind: device.adapter.kind, subgroupLanes, memoryBytes };
-}
 
 /** Lanes along K of a matrix, the reduction family: one of 1, 8, 32, 64. */
 export function matvecLanes(kind: AdapterKind, format: WeightFormat, width: number): number {

@@ -9,7 +9,8 @@ import { packedUpload, packRandomWeight, randomSource, relativeError, testDevice
 import { Commands } from '../../run/commands.ts';
 import { WeightStore } from '../../run/weight-store.ts';
 import type { LinearChoice } from './linear-choice.ts';
-import { linearChoice, linearDeviceKind, preparesNorm, unitCut } from './linear-choice.ts';
+import { linearChoice, preparesNorm, unitCut } from './linear-choice.ts';
+import { linearDeviceKind } from './linear-device.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { linearReference } from './linear.reference.ts';
 import type { LinearPlan } from './lower-linear.ts';
