@@ -2,7 +2,7 @@
 import type { Drafter } from '@forerun/contracts';
 import type { GenerateRequest, GenerationStep } from '@forerun/decoding';
 import { Engine } from '@forerun/decoding';
-import { buildDatastore, nGram, retrieval, suffix, tokenRecycling } from '@forerun/drafters';
+import { buildDatastore, lookahead, nGram, retrieval, suffix, tokenRecycling } from '@forerun/drafters';
 import { WeightStore } from '@forerun/tensor';
 import { testDevice } from '@forerun/tensor/harness';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
@@ -42,6 +42,9 @@ const cases: [Drafter, number, number][] = [
   [retrieval(buildDatastore(said), { form: 'chain', longest: 20 }), 8, 30],
   [tokenRecycling({ vocabSize }), 16, 10],
   [tokenRecycling({ vocabSize, candidates: 2 }), 2, 5],
+  [lookahead({ vocabSize }), 32, 10],
+  [lookahead({ vocabSize, fromText: false }), 16, 5],
+  [lookahead({ vocabSize }), 4, 5],
 ];
 
 describe('look-up drafters', () => {
