@@ -35,6 +35,18 @@ export function checkpointName(name: string): string {
   return `${place}${table[part]!}.${kind}`;
 }
 
+const inverted = (table: Readonly<Record<string, string>>) =>
+  new Map(Object.entries(table).map(([file, checkpoint]) => [checkpoint, file]));
+const [outerNames, innerNames] = [inverted(outer), inverted(inner)];
+
+/** The name that a GGUF file gives a tensor of a llama-like checkpoint of transformers; undefined where it has none. */
+export function ggufName(name: string): string | undefined {
+  const [, layer, part, kind] = /^(?:model\.layers\.(\d+)\.)?(.+)\.(weight|bias)$/.exec(name) ?? [];
+  const called = (layer === undefined ? outerNames : innerNames).get(part ?? '');
+  if (called === undefined) return undefined;
+  return layer === undefined ? `${called}.${kind}` : `blk.${layer}.${called}.${kind}`;
+}
+
 /** Whether a tensor's rows, those of a head each, lie in the order that llama.cpp turns neighbouring rows in. */
 export function hasTurnedRows(architecture: string, name: string): boolean {
   return architecture === 'llama' && /^blk\.\d+\.attn_[qk]\.(?:weight|bias)$/.test(name);

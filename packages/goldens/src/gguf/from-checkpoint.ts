@@ -3,14 +3,17 @@ import {
   type ByteSource,
   type Checkpoint,
   float16Bits,
+  type GgufEntry,
+  ggufName,
+  ggufPieces,
   type GgufTensorType,
   loadTokenizer,
   openCheckpoint,
+  type PlannedGgufTensor,
   widen,
 } from '@forerun/checkpoints';
 import { type BlockType, isBlockType, parseRope, ropeFrequencies } from '@forerun/tensor';
 import { quantizeBlocks } from './quantize-blocks.ts';
-import { type Entry, ggufPieces, type PlannedTensor } from './write-gguf.ts';
 
 type Json = Record<string, unknown>;
 
@@ -32,30 +35,10 @@ function stored(type: GgufTensorType, values: Float32Array): Uint8Array {
   return new Uint8Array(halves.buffer);
 }
 
-const outer: Readonly<Record<string, string>> = {
-  'model.embed_tokens': 'token_embd',
-  'model.norm': 'output_norm',
-  lm_head: 'output',
-};
-const inner: Readonly<Record<string, string>> = {
-  input_layernorm: 'attn_norm',
-  'self_attn.q_proj': 'attn_q',
-  'self_attn.k_proj': 'attn_k',
-  'self_attn.v_proj': 'attn_v',
-  'self_attn.o_proj': 'attn_output',
-  'self_attn.q_norm': 'attn_q_norm',
-  'self_attn.k_norm': 'attn_k_norm',
-  post_attention_layernorm: 'ffn_norm',
-  'mlp.gate_proj': 'ffn_gate',
-  'mlp.up_proj': 'ffn_up',
-  'mlp.down_proj': 'ffn_down',
-};
-
 function fileName(name: string): string {
-  const [, layer, part, kind] = /^(?:model\.layers\.(\d+)\.)?(.+)\.(weight|bias)$/.exec(name) ?? [];
-  const called = layer === undefined ? outer[part!] : inner[part!];
+  const called = ggufName(name);
   if (called === undefined) throw new Error(`No place for ${name} in a GGUF file.`);
-  return layer === undefined ? `${called}.${kind}` : `blk.${layer}.${called}.${kind}`;
+  return called;
 }
 
 /** The two halves of each head's rows in turn. */
@@ -80,7 +63,11 @@ async function valuesOf(checkpoint: Checkpoint, name: string): Promise<Float32Ar
 }
 
 /** Rope settings: entries, and factors that lie in tensors. */
-function ropeOf(config: Json, headDim: number, put: (key: string, entry: Entry) => void): Map<string, Float32Array> {
+function ropeOf(
+  config: Json,
+  headDim: number,
+  put: (key: string, entry: GgufEntry) => void,
+): Map<string, Float32Array> {
   const rope = parseRope(config, { headDim });
   const plain = ropeFrequencies({ type: 'default', theta: rope.theta, rotaryWidth: headDim }).radians;
   const speeds = ropeFrequencies(rope);
@@ -118,11 +105,11 @@ interface TokenizerJson {
   };
 }
 
-async function tokenizerEntries(source: ByteSource, metadata: Map<string, Entry>): Promise<void> {
+async function tokenizerEntries(source: ByteSource, metadata: Map<string, GgufEntry>): Promise<void> {
   const read = async (file: string) =>
     JSON.parse(new TextDecoder().decode(await source.readWhole(file, { maxBytes: 64 << 20 }))) as unknown;
   const { model, added_tokens = [], normalizer, pre_tokenizer } = (await read('tokenizer.json')) as TokenizerJson;
-  const put = (name: string, entry: Entry) => metadata.set(`tokenizer.ggml.${name}`, entry);
+  const put = (name: string, entry: GgufEntry) => metadata.set(`tokenizer.ggml.${name}`, entry);
   if (model.type !== 'BPE') throw new Error(`A vocabulary of type ${model.type} is not written.`);
   const special = new Map(added_tokens.map((token) => [token.id, token.special]));
   const ids = new Map([
@@ -172,8 +159,8 @@ export async function* ggufOfCheckpoint(
   const architecture = modelType === 'mistral' ? 'llama' : modelType;
   const heads = number('num_attention_heads');
   const headDim = (config['head_dim'] as number | undefined) ?? number('hidden_size') / heads;
-  const metadata = new Map<string, Entry>([['general.architecture', { string: architecture }]]);
-  const put = (key: string, entry: Entry) => void metadata.set(`${architecture}.${key}`, entry);
+  const metadata = new Map<string, GgufEntry>([['general.architecture', { string: architecture }]]);
+  const put = (key: string, entry: GgufEntry) => void metadata.set(`${architecture}.${key}`, entry);
   put('context_length', { u32: number('max_position_embeddings') });
   put('embedding_length', { u32: number('hidden_size') });
   put('block_count', { u32: number('num_hidden_layers') });
@@ -196,7 +183,7 @@ export async function* ggufOfCheckpoint(
       if (typeof wish === 'number') metadata.set(`general.sampling.${to}`, { f32: wish });
     }
   }
-  const tensors: PlannedTensor[] = [...factors].map(([name, values]) => ({
+  const tensors: PlannedGgufTensor[] = [...factors].map(([name, values]) => ({
     name,
     type: 'F32',
     shape: [values.length],

@@ -1,9 +1,9 @@
 /** Writes GGUF files, piece by piece. */
-import type { GgufTensorType } from '@forerun/checkpoints';
-import { blockLayouts, formatOfBlocks, isBlockType } from '@forerun/tensor';
+import { ArgumentError, blockLayouts, formatOfBlocks, isBlockType } from '@forerun/tensor';
+import type { GgufTensorType } from './types.ts';
 
-/** A metadata entry with its type. */
-export type Entry =
+/** A metadata entry of a GGUF file with its type. */
+export type GgufEntry =
   | { readonly string: string }
   | { readonly bool: boolean }
   | { readonly u32: number }
@@ -12,8 +12,8 @@ export type Entry =
   | { readonly f32s: readonly number[] }
   | { readonly i32s: readonly number[] };
 
-/** A tensor to write; its bytes are asked for when their turn comes. */
-export interface PlannedTensor {
+/** A tensor to write into a GGUF file; its bytes are asked for when their turn comes. */
+export interface PlannedGgufTensor {
   readonly name: string;
   readonly type: GgufTensorType;
   /** Outermost dimension first. */
@@ -67,7 +67,7 @@ class Growing {
     for (const item of items) put(item);
   }
 
-  entry(value: Entry): void {
+  entry(value: GgufEntry): void {
     if ('strings' in value) return this.array(valueIds.string, value.strings, this.string);
     if ('f32s' in value) return this.array(valueIds.f32, value.f32s, this.f32);
     if ('i32s' in value) return this.array(valueIds.i32, value.i32s, this.u32);
@@ -84,17 +84,21 @@ class Growing {
   }
 }
 
-function tensorBytes({ type, shape }: PlannedTensor): number {
+function tensorBytes({ type, shape }: PlannedGgufTensor): number {
   const elements = shape.reduce((product, size) => product * size, 1);
   if (!isBlockType(type)) return elements * (type === 'F32' ? 4 : 2);
   const { bytes, values } = blockLayouts[formatOfBlocks[type]];
   return (elements / values) * bytes;
 }
 
-/** The bytes of a GGUF file, in order: its header, and one piece a tensor. */
+/**
+ * The bytes of a GGUF file, in order: its header, and one piece a tensor. Nothing but the piece at hand is in memory.
+ *
+ * @throws {@link ArgumentError} for a tensor whose bytes do not fit its type and shape.
+ */
 export async function* ggufPieces(
-  metadata: ReadonlyMap<string, Entry>,
-  tensors: readonly PlannedTensor[],
+  metadata: ReadonlyMap<string, GgufEntry>,
+  tensors: readonly PlannedGgufTensor[],
 ): AsyncGenerator<Uint8Array> {
   const header = new Growing();
   header.u32(0x4655_4747);
@@ -117,7 +121,11 @@ export async function* ggufPieces(
   yield header.padded();
   for (const tensor of tensors) {
     const bytes = await tensor.bytes();
-    if (bytes.length !== tensorBytes(tensor)) throw new Error(`${tensor.name}: ${bytes.length} bytes came.`);
+    if (bytes.length !== tensorBytes(tensor)) {
+      throw new ArgumentError(
+        `${tensor.name}: expected ${tensorBytes(tensor)} bytes of ${tensor.type} [${tensor.shape.join(', ')}], got ${bytes.length}.`,
+      );
+    }
     const padded = new Uint8Array(Math.ceil(bytes.length / alignment) * alignment);
     padded.set(bytes);
     yield padded;

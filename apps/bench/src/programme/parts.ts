@@ -1,0 +1,91 @@
+/** What there is to measure, most telling first. */
+
+/** One process of the programme. */
+export interface Part {
+  /** Names its files. */
+  readonly name: string;
+  /** Seconds after which it is ended; about twice what it takes on a data-centre GPU. */
+  readonly seconds: number;
+  /** What the bundle is called with. */
+  readonly parameters: readonly string[];
+}
+
+const presetsByWeight = ['llama-3.1-8b', 'qwen3-0.6b', 'qwen3-4b', 'qwen3-1.7b'] as const;
+const golden = 'packages/goldens/fixtures/models';
+
+function random(preset: string, ...more: readonly string[]): readonly string[] {
+  return ['bench', '--config', preset, '--random', '--json', ...more];
+}
+
+/**
+ * Every part of the programme.
+ *
+ * @param options.peers - Folder whose node_modules hold the peers; without it they are not measured.
+ */
+export function partsOf(options: { readonly peers?: string | undefined } = {}): readonly Part[] {
+  const [large, small, ...between] = presetsByWeight;
+  const part = (name: string, seconds: number, parameters: readonly string[]): Part => ({ name, seconds, parameters });
+  const peers = options.peers;
+  return [
+    part('devices', 20, ['devices', '--json']),
+    part('check-goldens', 120, [
+      'check',
+      ...['llama', 'qwen3', 'qwen2', 'mistral-swa'].map((name) => `${golden}/${name}`),
+      '--json',
+    ]),
+    ...[large, small].flatMap((preset) =>
+      (['f32', 'f16', 'i8'] as const).map((arithmetic) =>
+        part(`${preset}-${arithmetic}`, 150, random(preset, '--arithmetic', arithmetic)),
+      ),
+    ),
+    ...[large, small].flatMap((preset) => [
+      part(`${preset}-replay`, 240, random(preset, '--context', '512', '--arithmetic', 'f16', '--speculation')),
+      part(
+        `${preset}-heads`,
+        180,
+        random(preset, '--context', '512', '--arithmetic', 'f16', '--heads', 'eagle3,mtp,medusa'),
+      ),
+    ]),
+    part(`${large}-draft`, 150, random(large, '--context', '512', '--arithmetic', 'f16', '--draft', small)),
+    ...(peers === undefined
+      ? []
+      : [large, small].map((preset) => part(`peers-${preset}`, 300, ['peers', preset, '--modules', peers]))),
+    part('stories', 60, ['bench', '--json', '--tokens', '400']),
+    part('stories-speculative', 300, ['bench', 'speculative', '--json']),
+    part('stories-profile', 60, ['profile', '4', '--json']),
+    part('stories-acceptance', 120, ['acceptance', '20', '96']),
+    part('stories-perplexity', 90, ['perplexity', '4000']),
+    part('stories-exact', 240, ['check', '--exact', 'packages/tiny/models/stories', '--tokens', '1000', '--json']),
+    part('load-16gb', 180, ['load-memory', '16', 'q4']),
+    ...between.map((preset) => part(`${preset}-f16`, 150, random(preset, '--arithmetic', 'f16'))),
+    part('endurance', 120, ['endurance', '20000']),
+  ];
+}
+
+/** A part that was asked for and does not exist. */
+export class UnknownPartError extends Error {
+  constructor(name: string, known: readonly string[]) {
+    super(`There is no part ${name}; expected the beginning of one of ${known.join(', ')}.`);
+    this.name = 'UnknownPartError';
+  }
+}
+
+/**
+ * The parts whose names begin with one of `only` (all without any) and with none of `skip`.
+ *
+ * @throws {@link UnknownPartError} for a beginning that no part has.
+ */
+export function chosenParts(
+  parts: readonly Part[],
+  { only, skip }: { readonly only: readonly string[]; readonly skip: readonly string[] },
+): readonly Part[] {
+  for (const name of [...only, ...skip]) {
+    if (parts.some((part) => part.name.startsWith(name))) continue;
+    throw new UnknownPartError(
+      name,
+      parts.map((part) => part.name),
+    );
+  }
+  const among = (names: readonly string[], part: Part) => names.some((name) => part.name.startsWith(name));
+  return parts.filter((part) => (only.length === 0 || among(only, part)) && !among(skip, part));
+}

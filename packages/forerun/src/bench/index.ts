@@ -1,0 +1,2 @@
+export { median } from './median.ts';
+export { presets } from './presets.ts';
