@@ -1,11 +1,14 @@
 import type { Engine, PassTime } from '@forerun/decoding';
-import { timeForward, timePrefill, timeStep, warmUp } from '@forerun/decoding';
+import { timeForward, timePrefill, warmUp } from '@forerun/decoding';
 import type { DecoderConfig } from '@forerun/models';
 import { cacheReadBytes } from '@forerun/models';
 import type { AdapterDescription, WeightStore } from '@forerun/tensor';
 import { measureBandwidth } from '@forerun/tensor';
+import type { KernelTime } from './kernel-times.ts';
+import { kernelTimes } from './kernel-times.ts';
 import type { OutputCheck } from './output-check.ts';
 import { checkOutputs } from './output-check.ts';
+import { openLoopWords, timeRounds } from './round-timing.ts';
 
 /** Cost of one step of plain decoding at a context. */
 export interface StepReport {
@@ -31,12 +34,21 @@ export interface EngineReport {
   readonly bandwidth_gb_per_s: number;
   readonly decode: StepReport;
   readonly contexts: readonly StepReport[];
+  /** Where the first step's time goes, the longest first; empty where dispatches cannot be timed. */
+  readonly kernels: readonly KernelTime[];
   /** GPU time (wall where it cannot be had) of a forward pass with the logits of all rows, by width, in ms. */
   readonly widths: Readonly<Record<string, number>>;
   readonly prefill: Readonly<Record<string, number>>;
   /** What was asked for and does not fit the model or the capacity. */
   readonly left_out: readonly string[];
-  readonly memory: { readonly reckoned_bytes: number; readonly held_bytes: number; readonly peak_bytes: number };
+  /** Reckoned before anything was loaded, for one conversation; what the device held after, and at most while measuring. */
+  readonly memory: {
+    readonly reckoned_bytes: number;
+    readonly held_bytes: number;
+    readonly peak_bytes: number;
+    /** peak_bytes over reckoned_bytes. */
+    readonly peak_over_reckoned: number;
+  };
   readonly pipelines: number;
   readonly compile_ms: number;
 }
@@ -44,6 +56,7 @@ export interface EngineReport {
 /** What is measured. */
 export interface EngineReportOptions {
   readonly store: WeightStore;
+  readonly json: Readonly<Record<string, unknown>>;
   readonly config: DecoderConfig;
   readonly widths: readonly number[];
   readonly contexts: readonly number[];
@@ -54,7 +67,7 @@ export interface EngineReportOptions {
 
 /** Checks what is timed, then times steps, widths and prefill. */
 export async function reportEngine(engine: Engine, options: EngineReportOptions): Promise<EngineReport> {
-  const { store, config, widths, onStage = () => undefined } = options;
+  const { store, json, config, widths, onStage = () => undefined } = options;
   const { device, capacityTokens } = engine;
   const hardware = device.adapter.kind === 'hardware';
   const [runs, trials] = hardware ? [8, 5] : [1, 2];
@@ -68,36 +81,55 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
     return false;
   };
 
+  // Before probes and checks compile programs of their own.
+  const reckonedBytes = engine.memory.totalBytes;
   onStage('checking outputs');
-  const check = await checkOutputs(engine, { store, widths });
+  const check = await checkOutputs(engine, { store, widths, json, config });
   onStage('measuring bandwidth');
   if (hardware) await warmUp(engine, 1000);
   const bandwidth = (await measureBandwidth(device)).bytesPerSecond;
 
   const embeddingBytes = embeddingOnlyBytes(store, config);
+  const plain = engine.speculation(undefined);
+  const program = await plain.round(1);
   const step = async (context: number): Promise<StepReport> => {
     onStage(`step at ${context} tokens`);
-    const time = await timeStep(engine, { length: Math.max(1, context - runs - 1), runs, trials });
-    const bytes = store.byteLength - embeddingBytes + cacheReadBytes(config, context, options.cache ?? 'f32');
-    const floorMs = (bytes / bandwidth) * 1000;
-    return {
-      context,
-      ms_per_token: time.wallMs,
-      gpu_ms: time.gpuMs,
-      encode_ms: time.encodeMs,
-      floor_ms: floorMs,
-      fraction_of_floor: floorMs / (time.gpuMs ?? time.wallMs),
-      dispatches: time.dispatches,
-      bytes,
-    };
+    const states = plain.allocate();
+    try {
+      const words = openLoopWords(engine, Math.max(1, context - runs - 1));
+      const time = await timeRounds(engine, program, { states, words, rounds: runs, width: 1, trials });
+      const bytes = store.byteLength - embeddingBytes + cacheReadBytes(config, context, options.cache ?? 'f32');
+      const floorMs = (bytes / bandwidth) * 1000;
+      return {
+        context,
+        ms_per_token: time.wallMs,
+        gpu_ms: time.gpuMs,
+        encode_ms: time.encodeMs,
+        floor_ms: floorMs,
+        fraction_of_floor: floorMs / (time.gpuMs ?? time.wallMs),
+        dispatches: program.dispatches.length,
+        bytes,
+      };
+    } finally {
+      states.destroy();
+    }
   };
   const contexts: StepReport[] = [];
   for (const context of options.contexts) if (fits(context, 'context')) contexts.push(await step(context));
+  // Something is measured whatever was asked for.
+  if (contexts.length === 0) contexts.push(await step(Math.min(longest, shortContext)));
+  const decode = contexts[0]!;
+  onStage('kernels of a step');
+  const kernels = await kernelTimes(engine, {
+    context: decode.context,
+    gpuMs: decode.gpu_ms,
+    bytesPerSecond: bandwidth,
+  });
 
   const byWidth: Record<string, number> = {};
   for (const width of widths) {
     onStage(`forward of ${width} rows`);
-    const length = Math.min(options.contexts[0] ?? 64, capacityTokens - width);
+    const length = Math.min(decode.context, capacityTokens - width);
     const time: PassTime = await timeForward(engine, width, { length, runs: hardware ? 4 : 1, trials });
     byWidth[width] = time.gpuMs ?? time.wallMs;
   }
@@ -114,16 +146,25 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
     output_checked: check.ok,
     check,
     bandwidth_gb_per_s: bandwidth / 1e9,
-    decode: contexts[0]!,
+    decode,
     contexts,
+    kernels,
     widths: byWidth,
     prefill,
     left_out: leftOut,
-    memory: { reckoned_bytes: engine.memory.totalBytes, held_bytes: memory.total, peak_bytes: memory.peak },
+    memory: {
+      reckoned_bytes: reckonedBytes,
+      held_bytes: memory.total,
+      peak_bytes: memory.peak,
+      peak_over_reckoned: memory.peak / reckonedBytes,
+    },
     pipelines: device.pipelines.count,
     compile_ms: device.pipelines.compileMs,
   };
 }
+
+/** Tokens of the step that is measured where none of the asked lengths fits. */
+const shortContext = 512;
 
 /** Bytes of an embedding table that decoding reads only a row of. */
 function embeddingOnlyBytes(store: WeightStore, config: DecoderConfig): number {

@@ -29,6 +29,7 @@ describe('an engine with random weights', () => {
     const { engine, store, config } = await randomEngine(small, { ...made, capacityTokens: 2000 });
     const report = await reportEngine(engine, {
       store,
+      json: small,
       config,
       widths: [1, 4],
       contexts: [32, 4096],
@@ -37,6 +38,15 @@ describe('an engine with random weights', () => {
     engine.destroy();
     expect(report.output_checked).toBe(true);
     expect(report.check.exactWidths).toEqual([1, 4]);
+    expect(report.check.layers.map(({ rows, problem }) => [rows, problem])).toEqual([
+      [1, undefined],
+      [4, undefined],
+      [16, undefined],
+    ]);
+    if (report.decode.gpu_ms !== undefined) {
+      const sum = report.kernels.reduce((total, { dispatches }) => total + dispatches, 0);
+      expect(sum).toBe(report.decode.dispatches);
+    }
     expect(report.left_out).toHaveLength(2);
     for (const named of report.left_out) expect(named).toMatch(/max_position_embeddings.*1024/);
     expect(report.contexts.map(({ context }) => context)).toEqual([32]);

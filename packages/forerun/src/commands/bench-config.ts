@@ -81,6 +81,7 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
   const { engine, store, config, readyMs } = await randomEngine(json, { ...made, capacityTokens: longest });
   const report = await reportEngine(engine, {
     store,
+    json,
     config,
     widths: flags.widths ?? defaults.widths,
     contexts,
