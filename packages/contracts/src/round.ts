@@ -86,7 +86,13 @@ export interface Round {
 }
 
 /** A drafter's memory of a conversation. */
-export type DrafterState = Rewindable;
+export interface DrafterState extends Rewindable {
+  /**
+   * `[1 + k]` u32, for drafters with a function on the host: where the loop writes, before a round, how many tokens the function gave,
+   * and up to k of them.
+   */
+  readonly guess?: State;
+}
 
 /** Where guesses come from. All methods but `host` build graph. */
 export interface Drafter {
@@ -113,7 +119,10 @@ export interface Drafter {
     outcome: { tree: TokenTree; accepted: Accepted; target: TargetOutputs },
     state: DrafterState,
   ): void;
-  /** A user's own function on the host; costs one readback a round. */
+  /**
+   * A user's own function on the host: from every token kept so far to those that it expects next. It is asked before each round wider
+   * than 1, which costs a readback a round; the answer is written to the state's `guess`.
+   */
   host?(tokens: Uint32Array): Promise<readonly number[]>;
 }
 

@@ -31,6 +31,8 @@ export interface GenerationStatistics {
   readonly decodeMs: number;
   /** Of it, waiting for a readback. */
   readonly readbackMs: number;
+  /** Of decodeMs, in the drafter's function on the host, with a drafter that has one: such rounds wait for a readback each. */
+  readonly hostMs?: number;
   readonly tokensPerSecond: number;
   /** Time of the GPU in the parts of all rounds, where `rounds` was asked for on a device with `timestamp-query`. */
   readonly times?: PhaseTimes;

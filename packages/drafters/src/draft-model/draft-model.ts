@@ -201,8 +201,9 @@ export function draftModel(options: DraftModelOptions): Drafter {
       const { cache, held } = state as DraftModelState;
       const next = taken.get(tree);
       if (!next) {
-        // A round without its drafts. The anchor stays out: the next proposal begins with it.
+        // A round without its drafts: what it drafted, if anything, goes. The anchor stays out: the next proposal begins with it.
         const { loop, history } = round;
+        cache.truncate(readState(round.length.graph, held));
         const missed = catchUpRows(
           round.length,
           { history, loop, held },
