@@ -13,9 +13,10 @@ export type HostFunction = (tokens: Uint32Array) => Promise<readonly number[]> |
  * Tokens behind what a round can verify are left out, and ids that are no tokens of the target are never accepted. What the function
  * throws ends the run as its error; the conversation can go on.
  *
- * @param name - Name in statistics.
+ * @param options - `name`: name in statistics, `host` by default.
  */
-export function host(fn: HostFunction, { name = 'host' }: { readonly name?: string } = {}): Drafter {
+export function host(fn: HostFunction, options: { readonly name?: string } = {}): Drafter {
+  const { name = 'host' } = options;
   return {
     name,
     needs: {},
