@@ -72,6 +72,8 @@ export interface DecoderState extends Rewindable {
 export interface DecoderStateOptions {
   /** Most tokens by which it will be asked to go back at once. */
   readonly rollbackTokens: number;
+  /** Most rows of one pass, 512 by default; a memory that keeps the last positions only has to hold them all at once. */
+  readonly passTokens?: number;
   /** Element type of cached keys and values: f32, or f16 packed in pairs (needs no device feature). */
   readonly cache?: 'f32' | 'f16';
   /** Prefix of the names of its states, to tell a draft model's from the target's. */

@@ -35,8 +35,8 @@ class Conversation {
   readonly #state: AttentionState;
   readonly #buffers: StateBuffers;
 
-  constructor(cache: 'f32' | 'f16') {
-    this.#state = softmaxAttention(layers, capacityTokens, { rollbackTokens: 0, cache });
+  constructor(cache: 'f32' | 'f16', { capacity = capacityTokens, rollbackTokens = 0, passTokens = 64 } = {}) {
+    this.#state = softmaxAttention(layers, capacity, { rollbackTokens, passTokens, cache });
     this.#buffers = new StateBuffers(device, this.#state.states);
   }
 
@@ -139,6 +139,44 @@ describe.each(['f32', 'f16'] as const)('softmax attention over a cache in %s', (
     expect(row(outputs, 9)).toEqual(row(expected, 9));
     expect(row(outputs, 10).every((values) => values.every((value) => value === 0))).toBe(true);
     expect(await padded.kept(20)).toEqual(await plain.kept(20));
+  });
+});
+
+describe('a window over a ring', () => {
+  it('gives the rows of a cache of everything, over passes, trees and tokens taken back', async () => {
+    const [ring, whole] = [
+      new Conversation('f32', { capacity: 300 }),
+      new Conversation('f32', { capacity: 300, rollbackTokens: 300 }),
+    ];
+    const both = async (pass: Pass) => {
+      const [one, other] = [await ring.run(pass), await whole.run(pass)];
+      expect(one).toEqual(other);
+    };
+    const tokensFrom = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
+    // The ring has 5 + 64 slots: it goes round twice, with and without a tree over its end.
+    for (let at = 0; at < 138; at += 46) await both({ tokens: tokensFrom(at, 46), length: at });
+    await both({ tokens: tokensFrom(200, 5), length: 136, parents: [0, 0, 0, 1, 2], accepted: [0, 2, 4] });
+    await both({ tokens: tokensFrom(300, 4), length: 139 });
+    await both({ tokens: tokensFrom(400, 6), length: 120, count: 4 });
+    await both({ tokens: tokensFrom(500, 3), length: 124 });
+  });
+
+  it('can go back by what it reaches, or to the beginning', () => {
+    const state = softmaxAttention(layers, 1000, { rollbackTokens: 20, passTokens: 30 });
+    expect(state.states.map(({ shape }) => shape[0])).toEqual([1000, 1000, 89, 89]);
+    const reached = (length: number, past: object) =>
+      state.reachable(length, { restored: 0, written: 200, marks: [], ...past });
+    expect([reached(200, {}), reached(116, {}), reached(115, {})]).toEqual([200, 116, 0]);
+    expect([reached(50, { written: 84 }), reached(0, { written: 84 })]).toEqual([50, 0]);
+    const long = softmaxAttention(layers, 1000, { rollbackTokens: 20, passTokens: 512 });
+    expect(long.states.map(({ shape }) => shape[0])).toEqual([1000, 1000, 517, 517]);
+  });
+
+  it('refuses passes that it cannot hold', async () => {
+    const wide = new Conversation('f32', { capacity: 300 });
+    await expect(wide.run({ tokens: Array.from({ length: 65 }, (_, i) => i), length: 0 })).rejects.toThrow(
+      /at most 64 rows.*got 65.*passTokens: 65/,
+    );
   });
 });
 

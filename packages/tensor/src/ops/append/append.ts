@@ -60,9 +60,24 @@ export const appendOperation = defineOperation({
   },
 });
 
+/** Layers share their rows, so the slots in a ring are worked out once for all layers with rings of one size. */
+const slotsInRings = new WeakMap<Tensor, Map<string, Tensor>>();
+
+/** Slots in a ring of `capacity` slots for `positions` positions; past the last position there is none. */
+function ringSlots(slots: Tensor, capacity: number, positions: number): Tensor {
+  const known = slotsInRings.get(slots) ?? new Map<string, Tensor>();
+  slotsInRings.set(slots, known);
+  const key = `${capacity} ${positions}`;
+  const made =
+    known.get(key) ?? slots.less(positions).select(slots.sub(slots.div(capacity).mul(capacity)), 0xffff_ffff);
+  known.set(key, made);
+  return made;
+}
+
 /**
  * Writes rows of keys and values to their slots of a cache; in a packed cache they are rounded to f16 (ties to even, saturating).
- * Rows from `count` on and slots past the capacity write nothing.
+ * Rows from `count` on and slots past the capacity, or the positions of a ring, write nothing. The rows of one call must be no more than a
+ * ring has slots.
  *
  * @param cache - Keys and values of one layer.
  * @param k - `[M, K, E]` f32.
@@ -76,7 +91,7 @@ export function appendKv(
   v: Tensor,
   rows: { readonly slots: Tensor; readonly count: Tensor },
 ): void {
-  const { kvHeads, keyDim, valueDim } = cacheLayout(cache);
+  const { capacity, kvHeads, keyDim, valueDim } = cacheLayout(cache);
   const count = rows.slots.shape[0]!;
   for (const [name, tensor, width] of [
     ['k', k, keyDim],
@@ -92,5 +107,11 @@ export function appendKv(
   if (rows.slots.dtype !== 'u32' || rows.count.dtype !== 'u32') {
     throw new DTypeError(`appendKv: expected slots and count as u32, got ${rows.slots.dtype} and ${rows.count.dtype}.`);
   }
-  k.graph.apply(appendOperation, [k, v, rows.slots, rows.count, cache.keys, cache.values], {});
+  if (cache.positions !== undefined && count > capacity) {
+    throw new ShapeError(
+      `appendKv: expected at most ${capacity} rows, the slots of ring "${cache.keys.name}", got ${count}; append them in parts.`,
+    );
+  }
+  const slots = cache.positions === undefined ? rows.slots : ringSlots(rows.slots, capacity, cache.positions);
+  k.graph.apply(appendOperation, [k, v, slots, rows.count, cache.keys, cache.values], {});
 }

@@ -8,6 +8,11 @@ export interface KvCache {
   readonly keys: State;
   /** `[C, K, Ev]` f32, or `[C, K, Ev / 2]` u32 with two f16 a word. */
   readonly values: State;
+  /**
+   * Positions that the cache serves where that is more than it has slots: it is a ring then, position p lying in slot p mod C. Without, every
+   * position has a slot of its own.
+   */
+  readonly positions?: number;
 }
 
 /** What a cache's states say about it. */

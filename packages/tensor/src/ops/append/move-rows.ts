@@ -14,18 +14,23 @@ interface MoveConstants {
   readonly words: readonly number[];
 }
 
+interface MoveAttributes {
+  /** Slots of the ring that positions lie in; undefined where each has its own. */
+  readonly ring: number | undefined;
+}
+
 /**
  * One invocation owns a column of a slot and moves its rows in ascending order, so a row is read before anything can overwrite it:
  * `path[i] >= i`, and what was written so far lies below.
  */
-function moveKernel(states: number): Kernel<MoveConstants, string, 'rows' | 'capacity'> {
+function moveKernel(states: number): Kernel<MoveConstants, string, 'rows' | 'capacity' | 'ring'> {
   const used = names.slice(0, states);
   const bindings: Record<string, Binding> = { path: read('u32'), count: read('u32'), length: read('u32') };
   for (const name of used) bindings[name] = readWrite('u32');
   return defineKernel({
     name: `move-rows-${states}`,
     bindings,
-    uniforms: { rows: 'u32', capacity: 'u32' },
+    uniforms: { rows: 'u32', capacity: 'u32', ring: 'u32' },
     wgsl: (c: MoveConstants) => /* wgsl */ `
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
@@ -33,9 +38,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   let word = ${linearWorkgroupWgsl} * 64u + lane;
   let first = length[0];
   for (var i = 0u; i < min(count[0], u.rows); i += 1u) {
-    let source = first + path[i];
-    let kept = first + i;
-    if (source <= kept || source >= u.capacity) { continue; }
+    let source = (first + path[i]) % u.ring;
+    let kept = (first + i) % u.ring;
+    if (path[i] <= i || source >= u.capacity) { continue; }
 ${used.map((name, k) => `    if (word < ${c.words[k]}u) { ${name}[kept * ${c.words[k]}u + word] = ${name}[source * ${c.words[k]}u + word]; }`).join('\n')}
   }
 }`,
@@ -45,17 +50,18 @@ ${used.map((name, k) => `    if (word < ${c.words[k]}u) { ${name}[kept * ${c.wor
 /** The operation for `states` caches at once. Operands: path, count, length, then the states. */
 function moveOperation(states: number) {
   const kernel = moveKernel(states);
-  return defineOperation({
+  return defineOperation<MoveAttributes>({
     name: 'move-rows',
     infer: () => [],
     writes: names.slice(0, states).map((_, i) => 3 + i),
-    reference([path, count, length, ...caches]) {
+    reference([path, count, length, ...caches], { ring = Infinity }) {
       for (const cache of caches) {
         const words = elementCount(cache.shape.slice(1));
         for (let i = 0; i < Math.min(count!.data[0]!, path!.data.length); i++) {
-          const from = length!.data[0]! + path!.data[i]!;
-          const to = length!.data[0]! + i;
-          if (from > to && from < cache.shape[0]!) cache.data.copyWithin(to * words, from * words, (from + 1) * words);
+          const from = (length!.data[0]! + path!.data[i]!) % ring;
+          const to = (length!.data[0]! + i) % ring;
+          if (path!.data[i]! > i && from < cache.shape[0]!)
+            cache.data.copyWithin(to * words, from * words, (from + 1) * words);
         }
       }
       return [];
@@ -66,7 +72,11 @@ function moveOperation(states: number) {
       const words = caches.map(slotWords);
       lowering.dispatch(kernel, {
         constants: { words },
-        uniforms: { rows: path!.shape[0]!, capacity: Math.min(...caches.map(({ shape }) => shape[0]!)) },
+        uniforms: {
+          rows: path!.shape[0]!,
+          capacity: Math.min(...caches.map(({ shape }) => shape[0]!)),
+          ring: node.attributes.ring ?? 0xffff_ffff,
+        },
         bindings: {
           path: lowering.tensor(path!),
           count: lowering.tensor(count!),
@@ -89,11 +99,13 @@ const operations = names.map((_, i) => moveOperation(i + 1));
  * @param states - `[C, ...]` caches of all layers, any dtype.
  * @param accepted - `path`: `[M]` u32 rows of the tree, ascending; `count`: `[1]` u32 of them; `length`: `[1]` u32 slots before the
  * tree's.
+ * @param options.ring - Slots of the ring that positions lie in, where the caches are rings of one size.
  * @throws {@link DTypeError} if `path`, `count` or `length` is not u32; {@link ShapeError} if `path` is not a vector.
  */
 export function moveRows(
   states: readonly State[],
   accepted: { readonly path: Tensor; readonly count: Tensor; readonly length: Tensor },
+  options: { readonly ring?: number } = {},
 ): void {
   const { path, count, length } = accepted;
   if ([path, count, length].some(({ dtype }) => dtype !== 'u32')) {
@@ -104,6 +116,6 @@ export function moveRows(
   if (path.shape.length !== 1) throw new ShapeError(`moveRows: expected path as [M], got ${shapeText(path.shape)}.`);
   for (let begin = 0; begin < states.length; begin += names.length) {
     const group = states.slice(begin, begin + names.length);
-    path.graph.apply(operations[group.length - 1]!, [path, count, length, ...group], {});
+    path.graph.apply(operations[group.length - 1]!, [path, count, length, ...group], { ring: options.ring });
   }
 }

@@ -6,6 +6,8 @@ export interface AttentionReferenceOptions {
   readonly scale: number;
   readonly window?: number;
   readonly softcap?: number;
+  /** Positions that the cache serves where it is a ring. */
+  readonly positions?: number;
 }
 
 /** The depth of a row without a key. */
@@ -28,7 +30,7 @@ export function attentionReference(
     readonly begins?: NdArray | undefined;
     readonly sinks?: NdArray | undefined;
   },
-  { scale, window = Infinity, softcap }: AttentionReferenceOptions,
+  { scale, window = Infinity, softcap, positions }: AttentionReferenceOptions,
 ): NdArray {
   const [rowTotal, heads, keyDim] = q.shape as [number, number, number];
   const kvHeads = cache.keys.shape[1]!;
@@ -41,7 +43,8 @@ export function attentionReference(
     const last = rows.depths.data[row]! === seesNothing ? -1 : rows.depths.data[row]!;
     const slots: number[] = [];
     for (let j = Math.max(rows.begins?.data[row] ?? 0, last - window + 1); j <= last; j++) {
-      slots.push(rows.path && j >= length ? rows.path.data[row * maxDepth + j - length]! : j);
+      const slot = rows.path && j >= length ? rows.path.data[row * maxDepth + j - length]! : j;
+      slots.push(positions === undefined ? slot : slot % cache.keys.shape[0]!);
     }
     for (let head = 0; head < heads; head++) {
       const kvHead = Math.floor(head / (heads / kvHeads));

@@ -72,6 +72,11 @@ function check(
     expectDType('attention: begins', rows.begins, ['u32']);
     expectShape('attention: begins', rows.begins, [q.shape[0]!]);
   }
+  if (cache.positions !== undefined && window === undefined) {
+    throw new ArgumentError(
+      'attention: expected a window, since the cache is a ring that holds the last positions only, got none.',
+    );
+  }
   if (sinks) expectVectorWeight('attention: sinks, one a query head,', sinks, q.shape[1]!);
   if (window !== undefined && !(Number.isSafeInteger(window) && window >= 1)) {
     throw new ArgumentError(
@@ -113,11 +118,12 @@ export interface AttentionOptions {
 /**
  * Softmax attention over a cache: `y = sum_j softmax_j(scale * q . k_j) v_j` for positions `j` in `0 ..= depths[m]`. Query heads share
  * kv heads in groups of H / K. Softmax and sums in f32. For up to 64 rows a row's bits depend neither on the other rows nor on the
- * cache's capacity nor on the slots that its path names. Rows that are all given the last position as depth
+ * cache's capacity nor on the slots that its path names, nor on whether the cache is a ring. Rows that are all given the last position as depth
  * attend in both directions, as an encoder's do.
  *
  * @param q - `[M, H, E]` f32.
- * @param cache - Keys `[C, K, E]` and values `[C, K, Ev]`, f32 or packed f16, holding every visible position.
+ * @param cache - Keys `[C, K, E]` and values `[C, K, Ev]`, f32 or packed f16, holding every visible position; in a ring with a window,
+ *   which is what the rows look back on at most.
  * @param rows - Which positions each row sees. Rows from `count` on read nothing and give zeros.
  * @param options - Scale, window, softcap and sinks.
  * @returns `[M, H, Ev]` f32.
@@ -134,6 +140,7 @@ export function attention(q: Tensor, cache: KvCache, rows: AttentionRows, option
     tree: path !== undefined,
     begins: begins !== undefined,
     sinks: sinks !== undefined,
+    ...(cache.positions === undefined ? {} : { positions: cache.positions }),
     ...(window === undefined ? {} : { window }),
     ...(softcap === undefined ? {} : { softcap }),
   })[0]!;

@@ -36,7 +36,10 @@ export interface AttentionSizes {
   readonly kvHeads: number;
   readonly keyDim: number;
   readonly valueDim: number;
+  /** Positions that there may be. */
   readonly capacity: number;
+  /** Slots of a ring of positions; undefined where each has its own. */
+  readonly ring: number | undefined;
   readonly packed: boolean;
   /** Last positions that a row sees; undefined for all. */
   readonly window: number | undefined;

@@ -3,6 +3,7 @@ import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
 import { elementAccess } from './elements.ts';
 import type { ScoreOptions } from './score.wgsl.ts';
 import { scoreWgsl } from './score.wgsl.ts';
+import { slotWgsl } from './slot.wgsl.ts';
 
 /** Queries of a tile, keys of a tile, invocations of a workgroup, and how many elements of q and k are multiplied between barriers. */
 export const flashTile = { queries: 32, keys: 64, lanes: 128, slice: 16 } as const;
@@ -14,6 +15,8 @@ export interface FlashConstants {
   readonly keyDim: number;
   readonly valueDim: number;
   readonly window: number | undefined;
+  /** Slots of a ring of positions; undefined where each has its own. */
+  readonly ring: number | undefined;
   /** Query heads of a tile, of one kv head, and rows of a tile; their product is at most the tile's queries. */
   readonly groupHeads: number;
   readonly groupRows: number;
@@ -165,7 +168,7 @@ ${each(four, (r) => each(four, (k) => `    var s${r}${k} = vec4<f32>(0.0);`))}
     for (var e = 0u; e < ${keyDim}u; e += ${slice}u) {
       let own = e + (lane % ${sliceQuads}u) * 4u;
       for (var i = lane / ${sliceQuads}u; i < ${tileKeys}u; i += ${lanes / sliceQuads}u) {
-        tile[i * ${stride}u + lane % ${sliceQuads}u] = keyQuad(min(begin + i, bounds.y - 1u) * ${kvHeads}u + kvHead, own);
+        tile[i * ${stride}u + lane % ${sliceQuads}u] = keyQuad(${slotWgsl('min(begin + i, bounds.y - 1u)', c.ring)} * ${kvHeads}u + kvHead, own);
       }
       var part = vec4<f32>(0.0);
       if (loaded.last > 0u) { part = queryQuad(loadedBegin, own); }
@@ -203,7 +206,7 @@ ${each(four, (r) => `    scores[(block * 4u + ${r}u) * 16u + column] = select(ve
       for (var i = lane; i < ${4 * steps * valueQuads}u; i += ${lanes}u) {
         let key = i / ${valueQuads}u;
         let position = begin + step + key / 4u + (key % 4u) * 16u;
-        tile[i] = valueQuad(min(position, bounds.y - 1u) * ${kvHeads}u + kvHead, (i % ${valueQuads}u) * 4u);
+        tile[i] = valueQuad(${slotWgsl('min(position, bounds.y - 1u)', c.ring)} * ${kvHeads}u + kvHead, (i % ${valueQuads}u) * 4u);
       }
       workgroupBarrier();
       for (var i = 0u; i < ${steps}u; i += 1u) {

@@ -8,7 +8,7 @@ import { attentionOperands, attentionSizes } from './operands.ts';
 /** Appends the kernel for many rows of a chain. */
 export function lowerFlash(lowering: Lowering, node: GraphNode<AttentionAttributes>): void {
   const { q, keys, values, depths, count, begins, sinks } = attentionOperands(node.operands, node.attributes);
-  const { rows, heads, kvHeads, keyDim, valueDim, capacity, packed, window } = attentionSizes(node);
+  const { rows, heads, kvHeads, keyDim, valueDim, capacity, packed, window, ring } = attentionSizes(node);
   const { scale, softcap } = node.attributes;
   const groupHeads = largestDivisor(heads / kvHeads, flashTile.queries);
   const groupRows = Math.floor(flashTile.queries / groupHeads);
@@ -28,6 +28,7 @@ export function lowerFlash(lowering: Lowering, node: GraphNode<AttentionAttribut
       keyDim,
       valueDim,
       window,
+      ring,
       groupHeads,
       groupRows,
       score: { scale, ...(softcap === undefined ? {} : { softcap }) },

@@ -28,12 +28,13 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
   const cacheBytes = (4 / (packed ? 2 : 1)) * kvHeads * (keyDim + valueDim);
   const known = (bound: number) => (bound > 0 ? Math.min(bound, capacity) : capacity);
   const constants = { ...family, heads, valueDim, window: sizes.window, partialBlocks: plan.partialBlocks };
+  const { ring } = sizes;
   const score = { scale, ...(softcap === undefined ? {} : { softcap }) };
   for (let rowBegin = 0; rowBegin < rows; rowBegin += plan.passRows) {
     const passRows = Math.min(plan.passRows, rows - rowBegin);
     const uniforms = { rowBegin, passRows: plan.passRows, partials: plan.partials, capacity };
     lowering.dispatch(split, {
-      constants: { ...constants, kvHeads, keyDim, groupHeads: plan.groupHeads, groupRows: plan.groupRows, score },
+      constants: { ...constants, kvHeads, keyDim, ring, groupHeads: plan.groupHeads, groupRows: plan.groupRows, score },
       uniforms: { ...uniforms, rows: rowBegin + passRows, maxDepth: sizes.maxDepth ?? 0 },
       bindings: {
         q: lowering.tensor(q),

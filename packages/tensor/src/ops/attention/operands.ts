@@ -18,6 +18,8 @@ export interface AttentionAttributes {
   readonly tree?: boolean;
   readonly begins?: boolean;
   readonly sinks?: boolean;
+  /** Positions that the cache serves where it is a ring. */
+  readonly positions?: number;
   /** Order of sums; the device's by default. */
   readonly family?: AttentionFamily;
   /** Which kernels compute it; chosen by width and device by default. */
@@ -53,7 +55,8 @@ export function attentionSizes(node: GraphNode<AttentionAttributes>): AttentionS
     kvHeads,
     keyDim,
     valueDim,
-    capacity,
+    capacity: node.attributes.positions ?? capacity,
+    ring: node.attributes.positions === undefined ? undefined : capacity,
     packed,
     window: node.attributes.window,
     maxDepth: path && (path as Tensor).shape[1],

@@ -4,6 +4,7 @@ import type { ElementAccess } from './elements.ts';
 import type { AttentionFamily } from './family.ts';
 import { largestDivisor } from './family.ts';
 import { scoreWgsl } from './score.wgsl.ts';
+import { slotWgsl } from './slot.wgsl.ts';
 import type { ScoreOptions } from './score.wgsl.ts';
 
 /** Constants of the partial kernel. */
@@ -13,6 +14,8 @@ export interface SplitConstants extends AttentionFamily {
   readonly keyDim: number;
   readonly valueDim: number;
   readonly window: number | undefined;
+  /** Slots of a ring of positions; undefined where each has its own. */
+  readonly ring: number | undefined;
   readonly groupHeads: number;
   readonly groupRows: number;
   readonly partialBlocks: number;
@@ -90,7 +93,7 @@ function splitWgsl(c: SplitConstants, { key, value, tree, begins }: SplitParts):
 
   // Loads stand in front of what uses them: their latencies overlap, and the order of sums stays.
   const dot = (of: readonly number[], slot: string) => `{
-        let at = (${slot} * ${kvHeads}u + kvHead) * ${keyVectors}u;
+        let at = (${slotWgsl(slot, c.ring)} * ${kvHeads}u + kvHead) * ${keyVectors}u;
         for (var i = 0u; i < ${keyVectors}u; i += ${together}u) {
 ${each(range(together), (k) => `          let part${k} = ${key.load('keys', `at + i + ${k}u`)};`)}
 ${each(range(together), (k) => each(of, (n) => `          s${n} = fma(part${k}, queries[${n * keyVectors + k}u + i], s${n});`))}
@@ -104,7 +107,7 @@ ${each(range(together), (k) => each(of, (n) => `          s${n} = fma(part${k}, 
 ${each(
   range(unroll),
   (k) => `      let i${k} = min(i + ${k}u, ${end} - 1u);
-      let at${k} = (${slot(`i${k}`)} * ${kvHeads}u + kvHead) * ${valueVectors}u + lane;
+      let at${k} = (${slotWgsl(slot(`i${k}`), c.ring)} * ${kvHeads}u + kvHead) * ${valueVectors}u + lane;
 ${each(
   cols,
   (j) => `      var v${k}_${j} = ${value.type}(0.0);
