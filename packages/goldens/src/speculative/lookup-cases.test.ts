@@ -8,7 +8,7 @@ const device = await testDevice();
 const folder = fileURLToPath(new URL('../../fixtures/speculative', import.meta.url));
 
 describe('golden cases of look-up drafters', { timeout: 300_000 }, () => {
-  it.each(['retrieval'])('%s', async (name) => {
+  it.each(['lookahead', 'retrieval'])('%s', async (name) => {
     const { cases, ok } = await checkSpeculative(folder, device, { only: [name] });
     expect(cases).toEqual([{ name }]);
     expect(ok).toBe(true);

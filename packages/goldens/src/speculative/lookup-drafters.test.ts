@@ -43,7 +43,7 @@ const cases: [Drafter, number, number][] = [
   [tokenRecycling({ vocabSize }), 16, 10],
   [tokenRecycling({ vocabSize, candidates: 2 }), 2, 5],
   [lookahead({ vocabSize }), 32, 10],
-  [lookahead({ vocabSize, fromText: false }), 16, 5],
+  [lookahead({ vocabSize, fromText: false }), 16, 1],
   [lookahead({ vocabSize }), 4, 5],
 ];
 

@@ -9,6 +9,7 @@ import { eagleStatic } from './eagle-static-cases.ts';
 import { layerSkip } from './early-exit-cases.ts';
 import { verifierExact } from './enumeration-cases.ts';
 import { hydraCase, medusaHeadLogits } from './head-cases.ts';
+import { lookaheadCase } from './lookahead-cases.ts';
 import { promptLookup } from './lookup-cases.ts';
 import { medusaBuffers, medusaSelect, typicalSets } from './medusa-cases.ts';
 import { medusaLoop } from './medusa-loop-cases.ts';
@@ -36,6 +37,7 @@ export const caseRunners: Readonly<Record<string, CaseRunner>> = {
   'hydra-mlp': hydraCase,
   'hydra-prefix-mlp': hydraCase,
   layerskip: layerSkip,
+  lookahead: lookaheadCase,
   'medusa-buffers': medusaBuffers,
   'medusa-heads': medusaHeadLogits,
   'medusa-loop': medusaLoop,
