@@ -69,6 +69,7 @@ export async function ownHeads(target: HeadsTarget): Promise<OpenedHeads | undef
 }
 
 async function fileOf(source: ByteSource, options: ReadOptions): Promise<{ readonly file?: string }> {
+  if (await source.exists('model.safetensors', { signal: options.signal })) return {};
   for (const file of headFiles) if (await source.exists(file, { signal: options.signal })) return { file };
   return {};
 }
