@@ -1,27 +1,50 @@
 /**
- * How many tokens a pass of the shipped model gives with each drafter, on held-out stories:
- * `node --conditions @forerun/source apps/bench/src/acceptance.ts [stories] [tokens]`. Whatever drafts, the tokens are checked to be the same.
+ * How many tokens a pass of the shipped model gives with each drafter, on held-out text:
+ * `node --conditions @forerun/source apps/bench/src/acceptance.ts [prompts] [tokens] [--prompts FILE] [--drafters eagle,mtp] [--widths 4,16]
+ * [--temperatures 0,0.8]`. Prompts are passages of 48 tokens of held-out stories, or of the texts of FILE (JSON lines). Whatever drafts, the tokens
+ * are checked to be the same.
  */
-import { type DrafterChoice, load } from 'forerun';
-import { stories, storiesDraft } from '@forerun/tiny';
-import { heldOutStories } from './held-out.ts';
+import { parseArgs } from 'node:util';
+import { type DrafterName, load } from 'forerun';
+import { stories, storiesBlock, storiesDraft, storiesEagle, storiesMedusa, storiesMtp } from '@forerun/tiny';
+import { heldOutStories, passages, textsOf } from './held-out.ts';
 
-const [count = '20', tokens = '96'] = process.argv.slice(2);
-const model = await load(stories, { draft: storiesDraft, capacityTokens: 512 });
-const prompts = heldOutStories()
-  .slice(0, Number(count))
-  .map((text) => model.encode(text).slice(0, 48));
+/** What is measured when nothing is said: drafters that see nothing, a model, and heads with the widths of their chains and trees. */
+const usual: readonly (readonly [DrafterName, readonly number[]])[] = [
+  ['n-gram', [4, 8]],
+  ['draft-model', [4, 8]],
+  ['mtp', [4]],
+  ['medusa', [16, 64]],
+  ['eagle', [16, 64]],
+  ['block', [6]],
+];
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    prompts: { type: 'string' },
+    drafters: { type: 'string' },
+    widths: { type: 'string' },
+    temperatures: { type: 'string', default: '0,0.8' },
+  },
+});
+const [count = '20', tokens = '96'] = positionals;
+const chosen = values.drafters?.split(',');
+const widths = values.widths?.split(',').map(Number);
+const settings = usual
+  .filter(([drafter]) => chosen?.includes(drafter) ?? true)
+  .flatMap(([drafter, own]) => (widths ?? own).map((width) => [drafter, width] as const));
+const model = await load(stories, {
+  draft: storiesDraft,
+  heads: [storiesMtp, storiesMedusa, storiesEagle, storiesBlock],
+  capacityTokens: 512,
+});
+const texts = values.prompts === undefined ? heldOutStories() : textsOf(values.prompts);
+const prompts = passages(texts, (text) => model.encode(text), 48).slice(0, Number(count));
 const table: object[] = [];
-for (const temperature of [0, 0.8]) {
+for (const temperature of (values.temperatures ?? '0').split(',').map(Number)) {
   const plain: string[] = [];
-  const settings: readonly (readonly [DrafterChoice, number])[] = [
-    ['none', 1],
-    ['n-gram', 4],
-    ['n-gram', 8],
-    ['draft-model', 4],
-    ['draft-model', 8],
-  ];
-  for (const [drafter, width] of settings) {
+  for (const [drafter, width] of [['none', 1] as const, ...settings]) {
     let [rounds, produced] = [0, 0];
     const reached: number[] = [];
     for (const [index, prompt] of prompts.entries()) {
@@ -33,8 +56,7 @@ for (const temperature of [0, 0.8]) {
         sampling: { temperature, seed: 1 },
       }).result;
       plain[index] ??= given.join();
-      if (plain[index] !== given.join())
-        throw new Error(`${String(drafter)} at width ${width} changed story ${index}.`);
+      if (plain[index] !== given.join()) throw new Error(`${drafter} at width ${width} changed text ${index}.`);
       rounds += statistics.rounds;
       produced += statistics.generatedTokens;
       statistics.acceptanceByDepth.forEach(
@@ -47,6 +69,6 @@ for (const temperature of [0, 0.8]) {
   }
 }
 process.stdout.write(
-  `${JSON.stringify({ adapter: model.adapter, stories: prompts.length, tokens: Number(tokens), table })}\n`,
+  `${JSON.stringify({ adapter: model.adapter, prompts: prompts.length, tokens: Number(tokens), table })}\n`,
 );
 process.exit(0);
