@@ -19,6 +19,8 @@ export interface ExactOptions {
   readonly tokens?: number;
   /** A draft model of the same vocabulary. */
   readonly draft?: ModelSource | undefined;
+  /** Heads made for the checkpoint. */
+  readonly heads?: readonly ModelSource[] | undefined;
   /** Rows of the rounds that are compared; 2, 4 and 8 by default in software, and 16 and 32 on a GPU. */
   readonly widths?: readonly number[];
   /** Called with each comparison when it is done. */
@@ -86,10 +88,10 @@ export async function checkExact(
   options: ExactOptions = {},
 ): Promise<ExactResult> {
   const { kind } = device.adapter;
-  const { tokens = tokensOf[kind], widths = widthsOf[kind], draft, signal } = options;
+  const { tokens = tokensOf[kind], widths = widthsOf[kind], draft, heads, signal } = options;
   if (!Number.isInteger(tokens) || tokens < 1)
     throw new ArgumentError(`tokens must be a whole number of at least 1, got ${tokens}.`);
-  const model = await load(source, { device, draft, signal });
+  const model = await load(source, { device, draft, heads, signal });
   try {
     const { engine } = model;
     const prompts = exactPrompts(model, { tokens, perPromptTokens: perPromptOf[kind] });

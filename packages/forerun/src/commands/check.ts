@@ -3,10 +3,12 @@ import { Command } from 'commander';
 import { checkFolder, checkLine } from '../check/check-folder.ts';
 import { checkExact, exactLine } from '../check/exact.ts';
 import { caseLine, caseTotal, checkSpeculative } from '../check/speculative/check-speculative.ts';
-import { shippedDraftOf, sourceByName } from './shipped.ts';
+import { shippedDraftOf, shippedHeadsOf, sourceByName } from './shipped.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
 import { jsonLine, line } from '../terminal/write.ts';
 import { UsageError } from '../terminal/usage-error.ts';
+import type { ModelSource } from '../load/source.ts';
+import { headNames } from '../model/drafter-choice.ts';
 import { countOf } from './model-options.ts';
 import { adapterText } from './statistics-text.ts';
 
@@ -15,6 +17,7 @@ interface CheckFlags {
   readonly speculative?: boolean;
   readonly tokens?: number;
   readonly draft?: string;
+  readonly heads?: readonly string[];
   readonly widths?: readonly number[];
   readonly json?: boolean;
 }
@@ -38,13 +41,18 @@ export function checkCommand(): Command {
       countOf(text),
     ])
     .option('--draft <source>', 'with --exact: a draft model of the same vocabulary')
+    .option(
+      '--heads <source...>',
+      'with --exact: heads made for the model; all that ship with the shipped one, "none" without',
+    )
     .option('--json', 'print JSON, one line a folder')
     .action(check);
 }
 
 async function check(folders: readonly string[], flags: CheckFlags): Promise<void> {
-  if (!flags.exact && (flags.tokens !== undefined || flags.draft !== undefined || flags.widths !== undefined)) {
-    throw new UsageError('--tokens, --widths and --draft belong to --exact.');
+  const { tokens, draft, heads, widths } = flags;
+  if (!flags.exact && [tokens, draft, heads, widths].some((flag) => flag !== undefined)) {
+    throw new UsageError('--tokens, --widths, --draft and --heads belong to --exact.');
   }
   if (flags.exact && flags.speculative) throw new UsageError('--exact and --speculative are two checks: choose one.');
   using interrupt = new Interrupt();
@@ -69,6 +77,7 @@ async function check(folders: readonly string[], flags: CheckFlags): Promise<voi
           ...(flags.tokens === undefined ? {} : { tokens: flags.tokens }),
           ...(flags.widths ? { widths: flags.widths } : {}),
           draft: flags.draft === undefined ? shippedDraftOf(folder) : sourceByName(flags.draft),
+          heads: headsOf(folder, flags.heads),
           signal,
           ...(flags.json ? {} : { onComparison: (comparison) => void line(exactLine(comparison)) }),
         });
@@ -89,4 +98,9 @@ async function check(folders: readonly string[], flags: CheckFlags): Promise<voi
   } finally {
     device.destroy();
   }
+}
+
+function headsOf(folder: string, flag: readonly string[] | undefined): readonly ModelSource[] {
+  if (flag === undefined) return shippedHeadsOf(folder, headNames);
+  return flag.includes('none') ? [] : flag.map(sourceByName);
 }
