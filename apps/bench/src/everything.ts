@@ -1,7 +1,8 @@
 /**
  * The whole programme of measurements, a process a part, until a budget of time is spent:
  * `node apps/bench/dist/forerun.mjs everything RESULTS [--budget SECONDS] [--parts a,b] [--skip a,b] [--peers MODULES] [--list]`.
- * Writes RESULTS/<part>.json as soon as a part is done, RESULTS/<part>.log, and RESULTS/everything.json, which says what ran and what did not.
+ * Writes RESULTS/<part>.json as soon as a part is done (.jsonl where it prints a line each, .partial where it was cut off), RESULTS/<part>.log,
+ * and RESULTS/everything.json, which says what ran and what did not.
  */
 import { parseArgs } from 'node:util';
 import { chosenParts, partsOf } from './programme/parts.ts';

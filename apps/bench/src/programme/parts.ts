@@ -38,6 +38,7 @@ export function partsOf(options: { readonly peers?: string | undefined } = {}): 
         part(`${preset}-${arithmetic}`, 150, random(preset, '--arithmetic', arithmetic)),
       ),
     ),
+    part('kernels', 180, ['kernels']),
     ...[large, small].flatMap((preset) => [
       part(`${preset}-replay`, 240, random(preset, '--context', '512', '--arithmetic', 'f16', '--speculation')),
       part(

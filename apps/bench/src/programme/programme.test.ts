@@ -37,20 +37,24 @@ describe('runParts', () => {
     const parts = [
       part('good', 'console.log(JSON.stringify({ a: 1 })); console.error("stage")'),
       part('bad', 'console.log("{}"); process.exitCode = 3'),
+      part('lines', 'console.log("{}\\n{}")'),
       part('hangs', 'console.log("{"); setInterval(() => 0, 1000)', 0.7),
     ];
     const summary = await runParts(parts, { folder, budgetSeconds: 60, command: [process.execPath] });
     expect(summary.parts.map(({ name, outcome, code }) => [name, outcome, code])).toEqual([
       ['good', 'done', 0],
       ['bad', 'failed', 3],
+      ['lines', 'done', 0],
       ['hangs', 'timed-out', null],
     ]);
     const read = (name: string) => readFileSync(join(folder, name), 'utf8');
     expect(JSON.parse(read('good.json'))).toEqual({ a: 1 });
     expect(read('good.log')).toBe('stage\n');
     expect(read('bad.json')).toBe('{}\n');
+    expect(read('lines.jsonl')).toBe('{}\n{}\n');
     expect(existsSync(join(folder, 'hangs.json'))).toBe(false);
-    expect(JSON.parse(read('everything.json')).parts).toHaveLength(3);
+    expect(read('hangs.partial')).toBe('{\n');
+    expect(JSON.parse(read('everything.json')).parts).toHaveLength(4);
   });
 
   it('begins nothing when the budget is spent', async () => {

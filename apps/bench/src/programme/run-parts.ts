@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
-import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Part } from './parts.ts';
 
@@ -34,6 +34,25 @@ export interface RunPartsOptions {
 /** A part that has less time than this left is not begun. */
 const leastSeconds = 5;
 
+/** Gives what a part wrote its name: one object is `.json`, a line each are `.jsonl`, and what was cut off stays `.partial`. */
+async function nameResult(
+  partial: string,
+  { folder, name, whole }: { folder: string; name: string; whole: boolean },
+): Promise<void> {
+  const text = await readFile(partial, 'utf8');
+  if (text.trim() === '') return rm(partial);
+  if (whole) await rename(partial, join(folder, `${name}.${isJson(text) ? 'json' : 'jsonl'}`));
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 async function runPart(
   part: Part,
   options: { folder: string; command: readonly string[]; seconds: number },
@@ -61,9 +80,7 @@ async function runPart(
   });
   clearTimeout(timer);
   await Promise.all([written, log].map((stream) => new Promise((resolve) => stream.end(resolve))));
-  // A file of the final name is whole.
-  if (!late && (await stat(partial)).size > 0) await rename(partial, join(folder, `${part.name}.json`));
-  else await rm(partial);
+  await nameResult(partial, { folder, name: part.name, whole: !late });
   const outcome = late ? 'timed-out' : code === 0 ? 'done' : 'failed';
   return { name: part.name, outcome, seconds: (performance.now() - start) / 1000, code, parameters: part.parameters };
 }

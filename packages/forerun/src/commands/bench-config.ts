@@ -31,6 +31,9 @@ export interface ConfigBenchFlags {
   readonly nodes?: readonly number[];
   readonly tokens?: number;
   readonly runs?: number;
+  /** Dawn's toggles over those that every device is asked for with. */
+  readonly dawnEnable?: readonly string[];
+  readonly dawnDisable?: readonly string[];
 }
 
 /** What is measured when nothing was said. */
@@ -71,7 +74,8 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
   }
   const json = await configuration('--config', flags.config!);
   const draft = flags.draft === undefined ? undefined : await configuration('--draft', flags.draft);
-  const device = await requestDevice();
+  const toggles = { enable: flags.dawnEnable ?? [], disable: flags.dawnDisable ?? [] };
+  const device = await requestDevice({ dawn: toggles });
   const weights = flags.weights === undefined || flags.weights === 'as-is' ? 'q4' : flags.weights;
   const { kind } = device.adapter;
   const contexts = flags.context ? [flags.context] : defaults.contexts[kind];
@@ -102,6 +106,7 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
       arithmetic,
       ready_ms: readyMs,
       chunk_tokens: chunkTokens,
+      toggles,
       ...report,
       ...(speculation ? { speculation } : {}),
     });

@@ -49,6 +49,8 @@ export function benchCommand(): Command {
       `with --config and --heads, kinds of random heads (${headKinds.join(', ')}): nodes of their trees`,
       (text) => text.split(',').map(countOf),
     )
+    .option('--dawn-enable <list>', 'with --config: toggles of Dawn to switch on, such as skip_validation', listOf)
+    .option('--dawn-disable <list>', 'with --config: toggles of Dawn to switch off', listOf)
     .option('--json', 'print JSON')
     .enablePositionalOptions()
     .addCommand(benchSpeculativeCommand().exitOverride().option('--verbose', 'print the stack of an error'))
@@ -124,6 +126,10 @@ async function bench(flags: BenchFlags): Promise<void> {
     ]),
   );
   if (!same) await line('The texts differ: these figures compare nothing.');
+}
+
+function listOf(text: string): string[] {
+  return text.split(',').filter((name) => name !== '');
 }
 
 function shareOf(text: string): number {
