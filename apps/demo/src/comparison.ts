@@ -4,7 +4,7 @@ import type { Compared, NotCompared } from './messages.ts';
 import type { Settings } from './settings.ts';
 
 /** Tokens of the run before the measured one, which pays for what a drafter needs once. */
-const warmUpTokens = 8;
+const warmUpTokens = 4;
 
 /**
  * Continues the prompt with every drafter in turn, plain decoding first, and holds each text against the plain one. A drafter that

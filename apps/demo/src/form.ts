@@ -25,7 +25,7 @@ export function showSettings(settings: Settings): void {
   fields.maxTokens.value = String(settings.maxTokens);
   fields.width.value = settings.width;
   fields.showRejected.checked = settings.showRejected;
-  offerDrafters(settings.drafter === '' ? [] : [settings.drafter], settings.drafter);
+  offerDrafters([settings.drafter], settings.drafter);
 }
 
 /** What the form holds now. */

@@ -112,8 +112,16 @@ async function rowsOf(page: Page, table: string): Promise<string[][]> {
   return Promise.all(rows.map((row) => row.locator('th, td').allTextContents()));
 }
 
-/** The trees that are shown, and the statistics beneath them, tell of the same run. */
-async function expectRoundsToAgree(page: Page): Promise<void> {
+/** Most nodes beside each other in a round: in a chain a guess, and the model's own token. */
+function mostAtADepth(rounds: readonly ShownRound[]): number {
+  const counts = rounds.flatMap(({ nodes }) =>
+    nodes.map(({ depth }) => nodes.filter((other) => other.depth === depth).length),
+  );
+  return Math.max(...counts);
+}
+
+/** Holds the trees that are shown to the statistics beneath them: they tell of the same run. */
+async function expectRoundsToAgree(page: Page): Promise<readonly ShownRound[]> {
   const rounds = await allRounds(page);
   const count = (fate: string) => rounds.flatMap(({ nodes }) => nodes).filter((node) => node.fate === fate).length;
   const sums = Object.fromEntries(await rowsOf(page, '#sums')) as Record<string, string>;
@@ -139,6 +147,7 @@ async function expectRoundsToAgree(page: Page): Promise<void> {
     expect(words).toContain(`Round ${index + 1} of ${rounds.length}`);
     expect(words).toContain(nodes.find(({ fate }) => fate === 'chosen')!.text);
   });
+  return rounds;
 }
 
 describe('the page', () => {
@@ -155,7 +164,8 @@ describe('the page', () => {
     expect(told.length).toBeGreaterThan(10);
     expect(await story(page).locator('.model').count()).toBeGreaterThan(0);
     expect(await page.locator('#sums').textContent()).toMatch(/Rounds of the model\d+/);
-    await expectRoundsToAgree(page);
+    expect(await page.inputValue('#drafter')).toBe('eagle');
+    expect(mostAtADepth(await expectRoundsToAgree(page))).toBeGreaterThan(2);
 
     await story(page).locator('.round').nth(2).hover();
     await page.locator('#roundWords', { hasText: /^Round 3 of/ }).waitFor();
@@ -167,16 +177,22 @@ describe('the page', () => {
     expect(await page.inputValue('#round')).toBe('2');
     expect(await story(page).locator('.round.chosen').getAttribute('data-round')).toBe('1');
 
-    await page.fill('#maxTokens', '8');
+    await page.fill('#maxTokens', '6');
     await page.click('#compare');
     await waitFor(page, /^Compared/);
     const compared = await rowsOf(page, '#comparison');
     const drafters = await page.locator('#drafter option').allTextContents();
     expect(compared.map(([name]) => name)).toEqual(drafters);
-    expect(compared[0]!.slice(1)).toEqual(['1.00', expect.any(String), '1.00 ×', '-', '8', '-']);
+    expect(compared[0]!.slice(1)).toEqual(['1.00', expect.any(String), '1.00 ×', '-', '6', '-']);
     for (const [, , , , text] of compared.slice(1)) expect(text).toBe('the same');
     await picture(page, 'demo-page');
+
+    await page.selectOption('#drafter', 'draft-model');
+    await page.selectOption('#width', '4');
     await page.fill('#maxTokens', '24');
+    await page.click('#tell');
+    await waitFor(page, /^Told/);
+    expect(mostAtADepth(await expectRoundsToAgree(page))).toBeLessThanOrEqual(2);
 
     await page.reload();
     expect(await page.inputValue('#prompt')).toBe('One day, a small dog');
@@ -205,6 +221,7 @@ describe('the page', () => {
   test('shows model text and mistakes as text', async () => {
     const page = await openPage();
     await waitFor(page, /^Ready/);
+    await page.selectOption('#drafter', 'none');
     await page.fill('#prompt', '<img src=x onerror="document.title=\'broken\'"> said');
     await page.fill('#maxTokens', '3');
     await page.click('#tell');

@@ -40,7 +40,9 @@ function over(text: string, failed = false): void {
 function showProgress({ part, loadedBytes, totalBytes }: ModelLoadProgress): void {
   progressBar.hidden = false;
   progressBar.value = totalBytes === 0 ? 1 : loadedBytes / totalBytes;
-  say(part === 'model' ? 'Loading the model …' : `Loading the ${part} model …`);
+  say(
+    { model: 'Loading the model …', draft: 'Loading the draft model …', heads: 'Loading the heads that guess …' }[part],
+  );
 }
 
 function describe({ kind, description, device, architecture, vendor }: AdapterDescription): string {

@@ -115,7 +115,7 @@ function sentence({ nodes, path, next, disagreed, times }: PieceRound): (Node | 
   if (disagreed) {
     const refused = nodes.filter(({ parent }) => parent === path.at(-1));
     said.push(' where the guess was ', quote(refused[0]!.text, refused[0]!.token));
-    if (refused.length > 1) said.push(` or ${refused.length - 1} others`);
+    if (refused.length > 1) said.push(refused.length === 2 ? ' or one other' : ` or ${refused.length - 1} others`);
   }
   said.push('.');
   if (times) {

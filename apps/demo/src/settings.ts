@@ -4,7 +4,7 @@ export interface Settings {
   readonly temperature: number;
   readonly seed: number;
   readonly maxTokens: number;
-  /** Name of a drafter of the model; empty leaves it to the model. */
+  /** Name of a drafter; one that the model does not have leaves it to the model. */
   readonly drafter: string;
   /** Rows of a round: the text so far and the guesses that are verified with it; `auto` leaves it to the width policy. */
   readonly width: 'auto' | '2' | '4' | '8' | '16';
@@ -17,8 +17,8 @@ export const firstSettings: Settings = {
   temperature: 0.6,
   seed: 2,
   maxTokens: 200,
-  drafter: '',
-  width: '4',
+  drafter: 'eagle',
+  width: '8',
   showRejected: true,
 };
 

@@ -11,8 +11,8 @@ const drafterWords: Readonly<Record<string, string>> = {
   medusa: 'Medusa heads',
   hydra: 'Hydra heads',
   eagle: 'an EAGLE head',
-  'eagle-3': 'an EAGLE-3 head',
   mtp: 'an MTP module',
+  block: 'a block drafter',
 };
 
 /** Who guesses, in words; a drafter that the page does not know goes by its name. */

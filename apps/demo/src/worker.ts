@@ -10,9 +10,13 @@ let models = '';
 let loading: Promise<LoadedModel> | undefined;
 let running: AbortController | undefined;
 
+/** Heads that were trained for the model; it offers them as drafters, and takes the first when it is not told which. */
+const heads = ['stories-eagle/', 'stories-medusa/', 'stories-mtp/', 'stories-block/'];
+
 function model(): Promise<LoadedModel> {
   loading ??= load(new URL('stories/', models), {
     draft: new URL('stories-draft/', models),
+    heads: heads.map((folder) => new URL(folder, models)),
     onProgress: (progress) => say({ type: 'progress', progress }),
   });
   return loading;

@@ -1,7 +1,7 @@
 /** Tells one story twice, plainly and with speculation: the same tokens, in fewer passes of the model. */
 import type { AdapterDescription } from '@forerun/tensor';
-import { Command } from 'commander';
-import type { DrafterName } from '../model/drafter-choice.ts';
+import { Command, Option } from 'commander';
+import { type DrafterName, drafterNames } from '../model/drafter-choice.ts';
 import type { GenerationPiece, GenerationResult } from '../model/generation.ts';
 import type { LoadedModel } from '../model/loaded-model.ts';
 import { colouredPiece, colourLegend, colours, showsColours } from '../terminal/colours.ts';
@@ -13,8 +13,8 @@ import { jsonLine, line, writeOut } from '../terminal/write.ts';
 import { countOf, loadByFlags, numberOf } from './model-options.ts';
 import { adapterText } from './statistics-text.ts';
 
-/** Rounds that are drawn, and most lines of each. */
-const [drawnRounds, drawnLines] = [8, 12];
+/** The first rounds are drawn, as many as there are lines for. */
+const drawn = { rounds: 8, linesOfRound: 8, lines: 20 } as const;
 
 interface DemoFlags {
   readonly prompt: string;
@@ -22,6 +22,7 @@ interface DemoFlags {
   readonly temperature: number;
   readonly seed: number;
   readonly width: number;
+  readonly drafter: DrafterName;
   readonly json?: boolean;
 }
 
@@ -34,16 +35,20 @@ export function demoCommand(): Command {
     .option('-t, --temperature <value>', '0 takes the most likely token', numberOf, 0.6)
     .option('-s, --seed <number>', 'seed of all draws', numberOf, 2)
     .option('--width <rows>', 'rows of a speculative round', countOf, 4)
+    .addOption(
+      new Option('--drafter <name>', 'who guesses')
+        .choices(drafterNames.filter((name) => name !== 'none'))
+        .default('draft-model'),
+    )
     .option('--json', 'print JSON')
     .action(demo);
 }
 
 async function demo(flags: DemoFlags): Promise<void> {
   using interrupt = new Interrupt();
-  using model = await loadByFlags({}, interrupt.signal);
-  const guesser = typeof model.defaultDrafter === 'string' ? model.defaultDrafter : 'n-gram';
+  using model = await loadByFlags({ drafter: flags.drafter }, interrupt.signal);
   const tellings: Telling[] = [];
-  for (const drafter of ['none', guesser] as const) {
+  for (const drafter of ['none', flags.drafter] as const) {
     if (!flags.json) await introduce(drafter, flags);
     tellings.push(await tell(model, flags, { drafter, signal: interrupt.signal }));
   }
@@ -56,7 +61,7 @@ async function demo(flags: DemoFlags): Promise<void> {
       tellings: tellings.map(({ drafter, result }) => ({ ...result, drafter })),
     });
   } else {
-    await showRounds(model, flags, { drafter: guesser, signal: interrupt.signal });
+    await showRounds(model, flags, { drafter: flags.drafter, signal: interrupt.signal });
     await summary({ plain, speculative, same, adapter: model.adapter });
   }
   if (!same) process.exitCode = 1;
@@ -110,28 +115,32 @@ async function tell(model: LoadedModel, flags: DemoFlags, teller: Teller): Promi
 /** Draws the first rounds. They are run once more, since the clock that times their parts would slow the telling down. */
 async function showRounds(model: LoadedModel, flags: DemoFlags, teller: Teller): Promise<void> {
   const pieces: GenerationPiece[] = [];
+  const picture: string[] = [];
   for await (const piece of generation(model, flags, teller, true)) {
-    if (pieces.push(piece) === drawnRounds) break;
+    const name = `${pieces.push(piece)}  `;
+    const lines = treePicture(piece.round!, (process.stdout.columns ?? 100) - name.length);
+    const shown = lines.length > drawn.linesOfRound ? [...lines.slice(0, drawn.linesOfRound - 1), '…'] : lines;
+    picture.push(...shown.map((text, at) => (at === 0 ? name : ' '.repeat(name.length)) + text));
+    if (pieces.length === drawn.rounds || picture.length > drawn.lines - drawn.linesOfRound) break;
   }
-  await line(colours.bold(`The first ${pieces.length} speculative rounds`));
-  await line(
-    `${colours.dim('from left to right what was kept; → chosen by the model itself, ✗ a guess that it refused')}`,
-  );
-  for (const [index, { round }] of pieces.entries()) {
-    const name = `${index + 1}  `;
-    const lines = treePicture(round!, (process.stdout.columns ?? 100) - name.length);
-    const shown = lines.length > drawnLines ? [...lines.slice(0, drawnLines - 1), '…'] : lines;
-    for (const [at, text] of shown.entries()) await line((at === 0 ? name : ' '.repeat(name.length)) + text);
-  }
+  await line(colours.bold('The first speculative rounds'));
+  await line(colours.dim('From left to right what was kept: → chosen by the model itself, ✗ a guess that it refused.'));
+  for (const text of picture) await line(text);
   const times = pieces.flatMap(({ round }) => round!.times ?? []);
   if (times.length > 0) {
     const mean = (of: (one: (typeof times)[number]) => number): string =>
       (times.reduce((sum, one) => sum + of(one), 0) / times.length).toFixed(2);
     await line(
-      `Of the GPU's time a round: draft ${mean(({ draftMs }) => draftMs)} ms, verify ${mean(({ verifyMs }) => verifyMs)} ms, commit ${mean(({ commitMs }) => commitMs)} ms.`,
+      `A round took the GPU: draft ${mean(({ draftMs }) => draftMs)} ms, verify ${mean(({ verifyMs }) => verifyMs)} ms, commit ${mean(({ commitMs }) => commitMs)} ms.`,
     );
   }
   await line();
+}
+
+/** The first shares, as many as stay readable in a cell. */
+function sharesText(shares: readonly number[]): string {
+  const first = shares.slice(0, 4).map((share) => `${Math.round(100 * share)} %`);
+  return first.length === 0 ? '-' : [...first, ...(shares.length > 4 ? ['…'] : [])].join(', ');
 }
 
 async function summary(outcome: {
@@ -152,10 +161,7 @@ async function summary(outcome: {
       row('guesses accepted', ({ acceptedTokens, draftedTokens }) =>
         draftedTokens === 0 ? '-' : `${acceptedTokens} of ${draftedTokens}`,
       ),
-      row(
-        'accepted at depth 1, 2, …',
-        ({ acceptanceByDepth }) => acceptanceByDepth.map((share) => `${Math.round(100 * share)} %`).join(', ') || '-',
-      ),
+      row('accepted at depth 1, 2, …', ({ acceptanceByDepth }) => sharesText(acceptanceByDepth)),
       row('tokens a second', ({ tokensPerSecond }) => tokensPerSecond.toFixed(1)),
     ]),
   );
