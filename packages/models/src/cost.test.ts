@@ -40,6 +40,8 @@ test('operations of one token: twice the matrices, and attention over what a lay
 test('bytes of caches, and of what one step reads of them', () => {
   expect(cacheBytes(untied, 300)).toBe(2 * 2 * 300 * 2 * 8 * 4);
   expect(cacheBytes(untied, 300, 'f16')).toBe(2 * 2 * 300 * 2 * 8 * 2);
+  expect(cacheBytes(untied, 5000)).toBe(2 * 2 * (10 - 1 + 576) * 2 * 8 * 4);
+  expect(cacheBytes({ ...untied, slidingWindows: [undefined, 10] }, 5000)).toBe((5000 + 585) * 2 * 2 * 8 * 4);
   expect(cacheReadBytes(untied, 300)).toBe(2 * 2 * 10 * 2 * 8 * 4);
 });
 

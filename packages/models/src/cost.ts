@@ -65,10 +65,19 @@ export function decodeFlops(c: DecoderConfig, contextTokens: number): number {
   );
 }
 
-/** Bytes of keys and values that a cache of `capacityTokens` holds, 4 (f32) or 2 (f16) an element; windows do not shrink it. */
+/** Positions behind its window that a layer keeps: those of a pass, and those that the loop may take back. */
+const retainedTokens = 576;
+
+/**
+ * Bytes of keys and values that caches for `capacityTokens` hold, 4 (f32) or 2 (f16) an element. A layer with a window keeps at most the window
+ * and 575 positions before it.
+ */
 export function cacheBytes(c: DecoderConfig, capacityTokens: number, cache: 'f32' | 'f16' = 'f32'): number {
-  const layers = c.slidingWindows.filter((window) => window !== 0).length;
-  return layers * 2 * capacityTokens * c.numKeyValueHeads * c.headDim * (cache === 'f32' ? 4 : 2);
+  const slots = c.slidingWindows.map((window) => {
+    if (window === 0) return 0;
+    return Math.min(capacityTokens, (window ?? capacityTokens) - 1 + retainedTokens);
+  });
+  return slots.reduce((sum, count) => sum + count, 0) * 2 * c.numKeyValueHeads * c.headDim * (cache === 'f32' ? 4 : 2);
 }
 
 /** Bytes of keys and values that one decode step at a context of `contextTokens` reads. */

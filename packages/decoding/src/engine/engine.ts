@@ -10,7 +10,7 @@ import type { LoopStates } from '../loop/loop-states.ts';
 import { loopStates, maxDepths } from '../loop/loop-states.ts';
 import { Conversation } from './conversation.ts';
 import { maxRoundsInFlight, maxStopStringBytes } from './limits.ts';
-import { choosePrefillChunks } from './prefill-chunks.ts';
+import { choosePrefillChunks, prefillChunks } from './prefill-chunks.ts';
 import { Speculation } from './speculation.ts';
 import { exactWidths } from './width-check.ts';
 
@@ -89,6 +89,7 @@ export class Engine {
     this.loop = loopStates(capacityTokens, decoder.vocabSize);
     this.state = decoder.state(capacityTokens + slackRows, {
       rollbackTokens: this.rollbackTokens,
+      passTokens: Math.max(...(options.chunkTokens ?? []).filter(Number.isInteger), ...prefillChunks),
       ...(options.cache ? { cache: options.cache } : {}),
     });
     this.noise = options.noise(this.loop.sampling.settings);

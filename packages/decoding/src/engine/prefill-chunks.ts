@@ -2,7 +2,7 @@ import type { Engine } from './engine.ts';
 import { startWords, timeProgram } from './measure.ts';
 
 /** Sizes that a prefill pass may have. */
-const candidates = [512, 256, 128, 64, 32, 16] as const;
+export const prefillChunks = [512, 256, 128, 64, 32, 16] as const;
 /** Longest that one submit may hold the GPU of a page. */
 const submitMs = 50;
 
@@ -11,7 +11,7 @@ const submitMs = 50;
  * prompt. Decided once when a model is loaded, so that equal prompts are always cut alike.
  */
 export async function choosePrefillChunks(engine: Engine): Promise<readonly number[]> {
-  const usable = candidates.filter((chunk) => chunk <= Math.max(16, engine.capacityTokens));
+  const usable = prefillChunks.filter((chunk) => chunk <= Math.max(16, engine.capacityTokens));
   const measure = async (chunk: number): Promise<number> => {
     const plain = engine.speculation(undefined);
     const states = plain.allocate();

@@ -94,7 +94,12 @@ export class ForwardRunner {
     options: { readonly chunkSizes: readonly number[]; readonly capacityTokens: number },
   ): Promise<ForwardRunner> {
     const { decoder, weights } = model;
-    const state = decoder.state(options.capacityTokens, { rollbackTokens: 0, cache: 'f32', name: 'forward' });
+    const state = decoder.state(options.capacityTokens, {
+      rollbackTokens: 0,
+      passTokens: Math.max(...options.chunkSizes),
+      cache: 'f32',
+      name: 'forward',
+    });
     const programs = new Map<number, Program>();
     for (const size of new Set(options.chunkSizes)) {
       programs.set(size, await compile(traceChunk(decoder, state, size), { device, name: `forward ${size}`, weights }));
