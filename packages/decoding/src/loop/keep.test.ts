@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { startWords } from '../engine/measure.ts';
 import { roundReport } from '../engine/round-report.ts';
 import { loopCounters } from '../engine/statistics.ts';
-import { keep, notANumberToken } from './keep.ts';
+import { endRound } from './end-round.ts';
+import { keep, notANumberToken, type StopTime } from './keep.ts';
 import { loopLayout, loopStates } from './loop-states.ts';
 
 const device = await testDevice();
@@ -21,12 +22,14 @@ async function keepPath(options: {
   parents?: readonly number[];
   path?: readonly number[];
   words?: Parameters<typeof startWords>[0];
-  stops?: readonly number[];
+  stopTokens?: readonly number[];
   capacity?: number;
+  stops?: StopTime;
+  ends?: boolean;
 }) {
   const states = loopStates(options.capacity ?? 64, vocabSize);
   const width = options.drafts.length + 1;
-  const words = startWords({ length: 5, anchor: 9, budget: 100, ...options.words }, options.stops);
+  const words = startWords({ length: 5, anchor: 9, budget: 100, ...options.words }, options.stopTokens);
   const { parents } = options;
   if (parents) words.set(parents, loopLayout.proposalParents);
   const rows = Array.from({ length: width }, (_, row) => options.path?.[row] ?? row);
@@ -42,7 +45,9 @@ async function keepPath(options: {
       // `keep` finds the parents of a tree in the loop state, where the layout of its rows has put them.
       const shape = parents ? { chain: false, parents: graph.constant(Uint32Array.from(parents)) } : { chain: true };
       const tree = { width, depth: width - 1, tokens, count: used, ...shape };
-      return { kept: keep(tree, { path, count, next }, states) };
+      const kept = keep(tree, { path, count, next }, states, options.stops);
+      if (options.ends) endRound(graph, states.loop);
+      return { kept };
     },
     states: new Map([
       [states.loop, words],
@@ -81,7 +86,7 @@ describe('keep', () => {
   });
 
   it('ends at a stop token inside the accepted block', async () => {
-    const round = await keepPath({ drafts: [11, 12, 13], accepted: 3, next: 20, stops: [40, 12] });
+    const round = await keepPath({ drafts: [11, 12, 13], accepted: 3, next: 20, stopTokens: [40, 12] });
     expect(round).toMatchObject({ kept: 2, stop: 1, reason: 1, length: 7, anchor: 12 });
     expect(round.history[8]).toBe(3);
   });
@@ -94,6 +99,14 @@ describe('keep', () => {
   it('ends when the history is full', async () => {
     const round = await keepPath({ drafts: [11, 12, 13], accepted: 3, next: 20, capacity: 8 });
     expect(round).toMatchObject({ kept: 2, stop: 1, reason: 3, length: 7 });
+  });
+
+  it('leaves it to the end of the round to stop, where states have to take in what was kept', async () => {
+    const last = { drafts: [11, 12], accepted: 1, next: 20, words: { budget: 2 }, stops: 'at the end' as const };
+    expect(await keepPath(last)).toMatchObject({ kept: 2, stop: 0, reason: 2 });
+    expect(await keepPath({ ...last, ends: true })).toMatchObject({ kept: 2, stop: 1, reason: 2 });
+    expect(await keepPath({ ...last, words: {}, ends: true })).toMatchObject({ kept: 2, stop: 0, reason: 0 });
+    expect(await keepPath({ ...last, next: notANumberToken, accepted: 0 })).toMatchObject({ kept: 0, stop: 1 });
   });
 
   it('keeps nothing where the logits were not numbers', async () => {

@@ -13,7 +13,18 @@ import { loopUniform, loopWord } from './loop-wgsl.ts';
 /** The token that a sampler returns for logits that are not numbers. */
 export const notANumberToken = 0xffff_ffff;
 
-const emitWgsl = (capacity: number) => /* wgsl */ `
+/**
+ * When a round that ends the run sets `stop`: here, where nothing follows in the round, or by `endRound`, so that states still take in
+ * what it kept.
+ */
+export type StopTime = 'at once' | 'at the end';
+
+const stopWgsl: Readonly<Record<StopTime, string>> = {
+  'at once': `words[${loopWords.stop}] = min(reason, 1u);`,
+  'at the end': '',
+};
+
+const emitWgsl = (capacity: number, stops: StopTime) => /* wgsl */ `
 fn isStop(token: u32) -> bool {
   let stops = words[${loopLayout.stopCount}];
   for (var i = 0u; i < stops; i += 1u) {
@@ -38,10 +49,16 @@ fn emit(token: u32) -> bool {
   if (words[${loopWords.budget}] == 0u) { reason = 2u; }
   if (isStop(token)) { reason = 1u; }
   words[${loopWords.reason}] = reason;
-  words[${loopWords.stop}] = min(reason, 1u);
+  ${stopWgsl[stops]}
   return reason == 0u;
 }
 `;
+
+interface KeepAttributes {
+  readonly width: number;
+  readonly chain: boolean;
+  readonly stops: StopTime;
+}
 
 const keepOneKernel = defineKernel({
   name: 'keep-one',
@@ -52,8 +69,8 @@ const keepOneKernel = defineKernel({
     counts: readWrite('u32'),
     kept: write('u32'),
   },
-  wgsl: ({ capacity, vocabSize }: { capacity: number; vocabSize: number }) => /* wgsl */ `
-${emitWgsl(capacity)}
+  wgsl: ({ capacity, vocabSize, stops }: { capacity: number; vocabSize: number; stops: StopTime }) => /* wgsl */ `
+${emitWgsl(capacity, stops)}
 @compute @workgroup_size(1)
 fn main() {
   let before = words[${loopWords.produced}];
@@ -101,8 +118,8 @@ const keepTreeKernel = defineKernel({
     history: readWrite('u32'),
     kept: write('u32'),
   },
-  wgsl: ({ capacity, width, chain }: { capacity: number; width: number; chain: boolean }) => /* wgsl */ `
-${emitWgsl(capacity)}
+  wgsl: ({ capacity, width, chain, stops }: KeepAttributes & { capacity: number }) => /* wgsl */ `
+${emitWgsl(capacity, stops)}
 fn hasChild(parent: u32, used: u32) -> bool {
   for (var row = 1u; row < used; row += 1u) {
     if (words[${loopLayout.proposalParents}u + row] == parent) { return true; }
@@ -134,17 +151,12 @@ fn main() {
 }`,
 });
 
-interface KeepAttributes {
-  readonly width: number;
-  readonly chain: boolean;
-}
-
 /** Order of operands: next, loop, history, counts, then for trees tokens, rows, path, accepted. */
 const keepOperation = defineOperation<KeepAttributes>({
   name: 'keep',
   writes: [1, 2, 3],
   infer: () => [{ shape: [1], dtype: 'u32' }],
-  reference([next, loop, history, counts, tokens, rows, path, accepted], { width, chain }) {
+  reference([next, loop, history, counts, tokens, rows, path, accepted], { width, chain, stops: stopTime }) {
     const words = loop!.data;
     const vocabSize = counts!.shape[1]!;
     const before = words[loopWords.produced]!;
@@ -169,7 +181,7 @@ const keepOperation = defineOperation<KeepAttributes>({
       if (words[loopWords.budget] === 0) reason = 2;
       if (stops.includes(token)) reason = 1;
       words[loopWords.reason] = reason;
-      words[loopWords.stop] = Math.min(reason, 1);
+      if (stopTime === 'at once') words[loopWords.stop] = Math.min(reason, 1);
       return reason === 0;
     };
     const used = rows ? Math.min(Math.max(rows.data[0]!, 1), width) : 1;
@@ -211,7 +223,7 @@ const keepOperation = defineOperation<KeepAttributes>({
     };
     if (!tokens) {
       lowering.dispatch(keepOneKernel, {
-        constants: { capacity, vocabSize },
+        constants: { capacity, vocabSize, stops: node.attributes.stops },
         bindings: { ...shared, counts: lowering.state(counts!) },
         workgroups: [1, 1, 1],
       });
@@ -244,13 +256,15 @@ const keepOperation = defineOperation<KeepAttributes>({
 /**
  * Appends what a verifier accepted to the history and counts it, up to the first stop token, the budget or the capacity.
  *
+ * @param stops - When `stop` is set; `at once` by default. A token that is no number stops at once in any case.
  * @returns `[1]` u32: rows of the path that stay in the cache; equal to the tokens that were kept.
  */
-export function keep(tree: TokenTree, accepted: Accepted, states: LoopStates): Tensor {
+export function keep(tree: TokenTree, accepted: Accepted, states: LoopStates, stops: StopTime = 'at once'): Tensor {
   const operands: Operand[] = [accepted.next, states.loop, states.history, states.sampling.counts];
   if (tree.width > 1) operands.push(tree.tokens, tree.count, accepted.path, accepted.count);
   return accepted.next.graph.apply(keepOperation, operands, {
     width: tree.width,
     chain: tree.chain || !tree.parents,
+    stops,
   })[0]!;
 }

@@ -13,6 +13,7 @@ import type {
 } from '@forerun/contracts';
 import type { Graph, Tensor } from '@forerun/tensor';
 import { topK, trace } from '@forerun/tensor';
+import { endRound } from '../loop/end-round.ts';
 import { keep } from '../loop/keep.ts';
 import type { LoopStates } from '../loop/loop-states.ts';
 import type { RoundHead } from '../loop/round-head.ts';
@@ -99,12 +100,15 @@ export function traceRound(parts: RoundParts, width: number): Graph {
     const judged = tree.candidates ? { ...tree, count: tree.candidates } : tree;
     const accepted = verifier.verify(judged, logits, { ...round, rows });
     graph.section = 'commit';
-    const kept = keep(judged, accepted, loop);
+    // The states of a drafter, and caches in which a tree's path has to be moved together, take in the last round of a run too.
+    const follows = drafting !== undefined || !tree.chain;
+    const kept = keep(judged, accepted, loop, follows ? 'at the end' : 'at once');
     const committed: Accepted = { path: accepted.path, count: kept, next: accepted.next };
     state.commit({ path: committed.path, count: kept, length: head.length, tree: !tree.chain });
     if (drafting) {
       const target = targetOutputs(decoder, { rows, hidden, normed, logits, taps }, needs);
       drafting.drafter.absorb(round, { tree, accepted: committed, target }, drafting.state);
     }
+    if (follows) endRound(graph, loop.loop);
   });
 }
