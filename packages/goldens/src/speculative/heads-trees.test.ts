@@ -1,0 +1,167 @@
+/** Trees of heads: decoding with them leaves plain decoding's tokens and cache, up to the capacity, and they guess more than chains. */
+import type { Checkpoint } from '@forerun/checkpoints';
+import type { Drafter, DrafterState } from '@forerun/contracts';
+import { MismatchedPartsError } from '@forerun/contracts';
+import { Engine, type GenerateRequest } from '@forerun/decoding';
+import { eagle, hydra, medusa } from '@forerun/drafters';
+import { eagleHead, hydraHeads, medusaHeads } from '@forerun/mtp';
+import { ArgumentError, type State, type Weight, WeightStore } from '@forerun/tensor';
+import { testDevice } from '@forerun/tensor/harness';
+import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { describe, expect, test } from 'vitest';
+import { fill, goldenCase, type Owned, targetLlama } from './golden-case.ts';
+
+const device = await testDevice();
+const target = await targetLlama();
+const { decoder } = target;
+const owned: Owned[] = [{ checkpoint: target.checkpoint, weights: target.weights }];
+const store = new WeightStore(device);
+const { prompt: given, new_tokens: continuation } = goldenCase('target-llama').facts['greedy'] as {
+  readonly prompt: readonly number[];
+  readonly new_tokens: readonly number[];
+};
+const prompt = [...given, ...continuation.slice(0, 10)];
+/** Every run ends where the conversation is full, in the middle of a tree. */
+const capacityTokens = prompt.length + 17;
+const engine = await Engine.create({
+  device,
+  decoder,
+  verifier: sampleAndMatch(),
+  noise: philoxNoise,
+  weights: { store, fill: (weights) => fill(store, owned, weights) },
+  capacityTokens,
+  chunkTokens: [16],
+});
+
+async function own<Head extends { readonly weights: readonly Weight[] }>(
+  opened: Promise<Checkpoint>,
+  make: (checkpoint: Checkpoint) => Head | Promise<Head>,
+): Promise<Head> {
+  const checkpoint = await opened;
+  const head = await make(checkpoint);
+  owned.push({ checkpoint, weights: head.weights });
+  return head;
+}
+
+const targetConfig = await target.checkpoint.config();
+const eagle1 = await own(goldenCase('eagle1').open(), (one) => eagleHead(one, decoder));
+const eagle3 = await own(goldenCase('eagle3').open(), (one) => eagleHead(one, decoder));
+const medusaV1 = await own(goldenCase('medusa-heads').open('medusa_lm_head_v1.safetensors'), (one) =>
+  medusaHeads(one, decoder),
+);
+const hydraMlp = await own(goldenCase('hydra-mlp').open('hydra_lm_head.safetensors'), (one) =>
+  hydraHeads(one, decoder, { targetConfig }),
+);
+
+const small = [[0], [1], [2], [0, 0], [0, 1], [1, 0], [0, 0, 0]];
+const samplings: Readonly<Record<string, GenerateRequest['sampling']>> = {
+  greedy: {},
+  sampled: { temperature: 0.9, topP: 0.95, seed: 4 },
+};
+
+/** Rows of a state that hold kept tokens, as words. */
+async function bits(read: (state: State) => Promise<ArrayBufferView>, states: readonly State[]) {
+  return Promise.all(
+    states.map(async (state) => {
+      const { buffer, byteOffset } = await read(state);
+      const words = (capacityTokens - 1) * (state.byteLength / state.shape[0]! / 4);
+      return new Uint32Array(buffer, byteOffset, words);
+    }),
+  );
+}
+
+/** State and row of every kept row that differs between two caches. */
+function differingRows(a: readonly Uint32Array[], b: readonly Uint32Array[]): string[] {
+  expect(a.map(({ length }) => length)).toEqual(b.map(({ length }) => length));
+  return a.flatMap((words, state) => {
+    const rowWords = words.length / (capacityTokens - 1);
+    const rows = Array.from({ length: capacityTokens - 1 }, (_, row) => row);
+    const same = (row: number) =>
+      words.subarray(row * rowWords, (row + 1) * rowWords).every((word, i) => word === b[state]![row * rowWords + i]);
+    return rows.filter((row) => !same(row)).map((row) => `state ${state}, row ${row}`);
+  });
+}
+
+/** Caches of a drafter's own layer: what has heads and a row a token. */
+const cachesOf = (state: DrafterState | undefined) => state?.states.filter(({ shape }) => shape.length === 3) ?? [];
+
+/** Generates until the conversation is full. */
+async function run(drafter: Drafter | undefined, width: number, sampling: GenerateRequest['sampling']) {
+  const conversation = engine.open(drafter ? { drafter } : {});
+  for await (const { tokens } of conversation.generate({ prompt, width, ...(sampling && { sampling }) })) {
+    expect(tokens.length).toBeGreaterThan(0);
+  }
+  const read = (state: State) => conversation.states.read(state);
+  const result = {
+    tokens: [...conversation.tokens],
+    cache: await bits(read, engine.state.states),
+    drafterCache: drafter ? await bits(read, cachesOf(engine.speculation(drafter).drafterState)) : [],
+    ...conversation.statistics!,
+  };
+  conversation.close();
+  expect(result.tokens).toHaveLength(capacityTokens);
+  return result;
+}
+
+type Run = Awaited<ReturnType<typeof run>>;
+const plain: Record<string, Run> = {};
+for (const [name, sampling] of Object.entries(samplings)) plain[name] = await run(undefined, 1, sampling);
+
+/** Drafters and widths, and the tokens of a round that they reach at least: greedily, and sampled. */
+const drafters: readonly [name: string, drafter: Drafter, width: number, tokens: Readonly<Record<string, number>>][] = [
+  ['EAGLE, dynamic', eagle(eagle1, { topK: 5, depth: 5 }), 16, { greedy: 3, sampled: 3 }],
+  ['EAGLE-3 with a vocabulary of its own, fixed', eagle(eagle3, { tree: small }), 8, { greedy: 2.5, sampled: 2 }],
+  ['EAGLE-3, children by probability alone', eagle(eagle3, { tree: 'dynamic', children: 'most-likely' }), 4, {}],
+  ['Medusa, best first', medusa(medusaV1), 8, { greedy: 1.5 }],
+  ['Medusa, published', medusa(medusaV1, { tree: 'mc_sim_7b_63' }), 16, { greedy: 1.5 }],
+  ['Hydra, dynamic', hydra(hydraMlp, { topK: 4 }), 8, { greedy: 2, sampled: 1.5 }],
+  ['Hydra, a part of a fixed tree', hydra(hydraMlp, { tree: small }), 4, { greedy: 1.5 }],
+];
+
+describe.each(drafters)('%s', { timeout: 300_000 }, (_, drafter, width, least) => {
+  test.each(Object.keys(samplings))("leaves plain decoding's tokens and cache: %s", async (name) => {
+    const got = await run(drafter, width, samplings[name]);
+    expect(got.tokens).toEqual(plain[name]!.tokens);
+    expect(differingRows(got.cache, plain[name]!.cache)).toEqual([]);
+    expect(got.draftedTokens).toBeGreaterThan(got.rounds);
+    expect(got.acceptanceLength).toBeGreaterThanOrEqual(least[name] ?? 1);
+  });
+});
+
+test("a tree leaves the head's own cache as a chain does", async () => {
+  const tree = await run(eagle(eagle1, { topK: 5, depth: 5 }), 16, {});
+  const chain = await run(eagle(eagle1, { tree: 'chain' }), 4, {});
+  expect(tree.drafterCache.length).toBeGreaterThan(0);
+  // The anchor's row, and the row before it, whose next token has just been chosen, differ in when they are taken in.
+  expect(differingRows(tree.drafterCache, chain.drafterCache)).toEqual([]);
+  expect(tree.rounds).toBeLessThan(chain.rounds);
+});
+
+test('trees that cannot be made are refused', () => {
+  const deep = [[0], [0, 0], [0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0, 0]];
+  expect(() => medusa(medusaV1, { tree: deep })).toThrow(/1 to 4 levels.*got 5/);
+  expect(() => medusa(medusaV1, { tree: [[1, 0]] })).toThrow(ArgumentError);
+  expect(() => medusa(medusaV1, { topK: 0 })).toThrow(ArgumentError);
+  expect(() => hydra(hydraMlp, { tree: 'mc_sim_7b_63' })).toThrow(/1 to 3 levels.*got 4/);
+  expect(() => eagle(eagle1, { tree: 'dynamic', children: 'drawn' })).toThrow(/fixed form/);
+  expect(() => eagle(eagle1, { tree: 'dynamic', topK: 40, depth: 10 })).toThrow(/at most 2048/);
+  expect(() => eagle(eagle1, { depth: 0 })).toThrow(ArgumentError);
+  expect(() => eagle(eagle1, { totalTokens: 1 })).toThrow(ArgumentError);
+});
+
+test('a target that verifies chains only gets chains, and refuses trees', async () => {
+  const straight = await Engine.create({
+    device,
+    decoder: { ...decoder, branching: false },
+    verifier: sampleAndMatch(),
+    noise: philoxNoise,
+    weights: { store, fill: (weights) => fill(store, owned, weights) },
+    capacityTokens,
+    chunkTokens: [16],
+  });
+  const conversation = straight.open({ drafter: medusa(medusaV1) });
+  for await (const { drafts } of conversation.generate({ prompt, width: 8 })) expect(drafts.length).toBeLessThan(5);
+  expect(conversation.tokens).toEqual(plain['greedy']!.tokens);
+  conversation.close();
+  expect(() => straight.open({ drafter: medusa(medusaV1, { tree: 'best-first' }) })).toThrow(MismatchedPartsError);
+});
