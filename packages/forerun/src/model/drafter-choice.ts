@@ -1,6 +1,6 @@
 import type { Decoder, Drafter } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
-import { earlyExit, nGram } from '@forerun/drafters';
+import { earlyExit, lookahead, nGram, suffix, tokenRecycling } from '@forerun/drafters';
 import { ArgumentError } from '@forerun/tensor';
 
 /**
@@ -9,6 +9,9 @@ import { ArgumentError } from '@forerun/tensor';
  */
 export type DrafterChoice = DrafterName | Drafter;
 
+/** Drafters that need nothing but the text and what the model says anyway. */
+const lookupNames = ['n-gram', 'suffix', 'token-recycling', 'lookahead'] as const;
+
 /** Heads that go by name. */
 export const headNames = ['medusa', 'hydra', 'eagle', 'mtp', 'block'] as const;
 
@@ -16,14 +19,14 @@ export const headNames = ['medusa', 'hydra', 'eagle', 'mtp', 'block'] as const;
 export type HeadName = (typeof headNames)[number];
 
 /** The drafters that go by name. */
-export const drafterNames = ['none', 'n-gram', 'draft-model', 'early-exit', ...headNames] as const;
+export const drafterNames = ['none', ...lookupNames, 'draft-model', 'early-exit', ...headNames] as const;
 
 /** Name of a drafter. */
 export type DrafterName = (typeof drafterNames)[number];
 
 /** What a choice depends on. */
 export interface DrafterParts {
-  readonly decoder: Pick<Decoder, 'layerCount' | 'branching'>;
+  readonly decoder: Pick<Decoder, 'layerCount' | 'branching' | 'vocabSize'>;
   readonly draftModel: Drafter | undefined;
   /** Heads that were loaded with the model, the preferred ones first. */
   readonly heads?: ReadonlyMap<HeadName, Drafter> | undefined;
@@ -38,7 +41,7 @@ export function defaultExitLayer({ layerCount }: Pick<Decoder, 'layerCount'>): n
 
 /** Holds the drafters of one model, so that a name always means the same one and its programs are compiled once. */
 export class DrafterChoices {
-  readonly #nGram = nGram();
+  readonly #lookups: ReadonlyMap<string, Drafter>;
   readonly #draftModel: Drafter | undefined;
   readonly #earlyExit: Drafter | undefined;
   readonly #heads: ReadonlyMap<string, Drafter>;
@@ -48,6 +51,14 @@ export class DrafterChoices {
   constructor({ decoder, draftModel, heads = new Map(), ownHeads = new Map() }: DrafterParts) {
     this.#draftModel = draftModel;
     this.#heads = new Map<string, Drafter>([...ownHeads, ...heads]);
+    const { vocabSize } = decoder;
+    const lookups: Readonly<Record<(typeof lookupNames)[number], Drafter>> = {
+      'n-gram': nGram(),
+      suffix: suffix(),
+      'token-recycling': tokenRecycling({ vocabSize }),
+      lookahead: lookahead({ vocabSize }),
+    };
+    this.#lookups = new Map(Object.entries(lookups));
     const [given] = heads.keys();
     const [own] = ownHeads.keys();
     this.default = given ?? (draftModel ? 'draft-model' : (own ?? 'n-gram'));
@@ -73,7 +84,8 @@ export class DrafterChoices {
   resolve(choice: DrafterChoice): Drafter | undefined {
     if (typeof choice === 'object' && choice !== null && 'propose' in choice) return choice;
     if (choice === 'none') return undefined;
-    if (choice === 'n-gram') return this.#nGram;
+    const lookup = this.#lookups.get(choice);
+    if (lookup) return lookup;
     if (choice === 'draft-model') {
       if (this.#draftModel) return this.#draftModel;
       throw new MismatchedPartsError(
@@ -86,7 +98,7 @@ export class DrafterChoices {
         'This model cannot be left early: that needs two layers or more and no recurrent state. Choose the drafter "n-gram".',
       );
     }
-    if (headNames.includes(choice)) {
+    if ((headNames as readonly string[]).includes(choice)) {
       const heads = this.#heads.get(choice);
       if (heads) return heads;
       throw new MismatchedPartsError(
