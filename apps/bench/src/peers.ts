@@ -1,7 +1,7 @@
 /**
  * This library and its peers on one file, in one run: `node apps/bench/dist/forerun.mjs peers PRESET --modules FOLDER`, where FOLDER has
- * node_modules with node-llama-cpp. Each engine has a process of its own, and all take turns. Prints JSON.
- * `--engines ours-f16,ours-i8,vulkan,cuda` chooses, `--file MODEL.gguf` uses a file that is there, `--rounds`, `--runs` and `--tokens` say how often.
+ * node_modules with node-llama-cpp and onnxruntime-node. Each engine has a process of its own, and all take turns. Prints JSON.
+ * `--engines ours-f16,ours-i8,vulkan,cuda,onnx` chooses, `--file MODEL.gguf` uses a file that is there, `--rounds`, `--runs` and `--tokens` say how often.
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     modules: { type: 'string', default: '.' },
-    engines: { type: 'string', default: 'ours-f32,ours-f16,ours-i8,vulkan,cuda' },
+    engines: { type: 'string', default: 'ours-f32,ours-f16,ours-i8,vulkan,cuda,onnx' },
     file: { type: 'string' },
     one: { type: 'string' },
     rounds: { type: 'string', default: '2' },

@@ -1,21 +1,40 @@
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { median } from 'forerun/bench';
 import { type LlamaBackend, measureLlama } from './llama.ts';
+import { measureOnnx } from './onnx.ts';
 import { measureOurs } from './ours.ts';
 import type { PeerFigures, PeerProtocol } from './protocol.ts';
 import type { ConfigJson } from './shape-gguf.ts';
+import { writeShapeOnnx } from './shape-onnx.ts';
 
 /** Engines that can take part. */
-export const engineNames: readonly string[] = ['ours-f32', 'ours-f16', 'ours-i8', 'vulkan', 'cuda', 'cpu'];
+export const engineNames: readonly string[] = [
+  'ours-f32',
+  'ours-f16',
+  'ours-i8',
+  'vulkan',
+  'cuda',
+  'cpu',
+  'onnx',
+  'onnx-cpu',
+];
 
 /** Measures one engine in this process. */
 export async function measureEngine(
   engine: string,
   options: PeerProtocol & { readonly json: ConfigJson; readonly modules: string; readonly file: string },
 ): Promise<PeerFigures> {
-  const { file } = options;
+  const { file, json } = options;
   const [who, arithmetic] = engine.split('-');
   if (who === 'ours') return measureOurs(file, { ...options, arithmetic: arithmetic as 'f32' | 'f16' | 'i8' });
+  if (who === 'onnx') {
+    const [provider, activations] = arithmetic === 'cpu' ? (['cpu', 'f32'] as const) : (['webgpu', 'f16'] as const);
+    const folder = `${file}.onnx-${activations}`;
+    if (!existsSync(join(folder, 'model.onnx'))) await writeShapeOnnx(json, folder, activations);
+    return measureOnnx(join(folder, 'model.onnx'), { ...options, provider, activations });
+  }
   return measureLlama(file, { ...options, backend: engine as LlamaBackend });
 }
 
