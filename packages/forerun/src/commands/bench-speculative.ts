@@ -26,8 +26,23 @@ interface SpeculativeFlags extends ModelFlags {
 }
 
 const defaults = {
-  hardware: { promptCount: 8, tokens: 128, runs: 7, temperatures: [0, 0.7, 1] },
-  software: { promptCount: 2, tokens: 24, runs: 1, temperatures: [0, 1] },
+  hardware: {
+    promptCount: 8,
+    tokens: 128,
+    runs: 7,
+    temperatures: [0, 0.7, 1],
+    verifiers: verifierNames,
+    width: 'auto',
+  },
+  // Programs are slow to compile where no GPU computes.
+  software: {
+    promptCount: 1,
+    tokens: 16,
+    runs: 1,
+    temperatures: [0, 1],
+    verifiers: ['sample-and-match', 'rejection-sampling'],
+    width: 4,
+  },
 } as const;
 
 function someOf<Name extends string>(names: readonly Name[]): (text: string) => Name[] {
@@ -54,7 +69,7 @@ export function benchSpeculativeCommand(): Command {
     .option('--temperatures <list>', 'such as 0,0.7,1', (text) => text.split(',').map(numberOf))
     .option('-n, --tokens <count>', 'tokens of each run', countOf)
     .option('--runs <count>', 'pairs of runs on each prompt', countOf)
-    .option('--width <rows>', 'rows of a round, or "auto" (default) for the width policy', widthOf)
+    .option('--width <rows>', 'rows of a round, or "auto" for the width policy (default on a GPU)', widthOf)
     .option('--json', 'print JSON')
     .action(benchSpeculative);
 }
@@ -74,11 +89,11 @@ async function benchSpeculative(flags: SpeculativeFlags): Promise<void> {
   const report = await reportSpeculative(model, {
     prompts: await promptsOf(model, flags, flags.promptCount ?? own.promptCount),
     drafters: flags.drafters ?? model.drafters.filter((name) => name !== 'none'),
-    verifiers: (flags.verifiers ?? verifierNames).map(verifierMethod),
+    verifiers: (flags.verifiers ?? own.verifiers).map(verifierMethod),
     temperatures: flags.temperatures ?? own.temperatures,
     tokens: flags.tokens ?? own.tokens,
     pairs: flags.runs ?? own.runs,
-    width: flags.width ?? 'auto',
+    width: flags.width ?? own.width,
     signal: interrupt.signal,
     onStage: (stage) => void process.stderr.write(`${stage} …\n`),
   });
