@@ -133,6 +133,10 @@ describe('generate', () => {
 
   it('is free of what ran before', async () => {
     const options = { maxTokens: 10, sampling, drafter: 'none' as const };
+    // Widths that were left to the policy are measured behind the scenes, on conversations of their own.
+    const measured = model.open();
+    await measured.ready();
+    measured.close();
     const before = device.memory.states;
     const first = await model.generate('The same prompt', options).result;
     await model.generate('The same prompt, and more of it', options).result;
