@@ -18,6 +18,7 @@ export interface PlannedGgufTensor {
   readonly type: GgufTensorType;
   /** Outermost dimension first. */
   readonly shape: readonly number[];
+  /** Its bytes, as the type stores the values in row-major order. */
   readonly bytes: () => Promise<Uint8Array>;
 }
 
