@@ -259,7 +259,15 @@ export function lookahead(options: LookaheadOptions): LookaheadDrafter {
       const { window: looked, pool } = state as LookaheadState;
       const [entries] = round.length.graph.apply(
         absorbOperation,
-        [looked, tree.tokens, target.topTokens!, tree.candidates!, round.history, round.length, accepted.count],
+        [
+          looked,
+          tree.tokens,
+          target.topTokens!,
+          tree.candidates ?? tree.count,
+          round.history,
+          round.length,
+          accepted.count,
+        ],
         attributes,
       );
       insertNGrams(pool, entries!, sizes);
