@@ -51,11 +51,14 @@ export interface SpeculationReportOptions {
   readonly onStage?: ((stage: string) => void) | undefined;
 }
 
-/** Tokens that a conversation holds behind the context for what {@link reportSpeculation} does there. */
+/** Tokens that a conversation needs behind the context for what {@link reportSpeculation} does there. */
 export function speculationRoom(tokens: number): number {
-  return tokens + 3 * widthClasses.at(-1)! + 2 * timingOf.hardware.rounds * (timingOf.hardware.trials + 2);
+  const { rounds, trials } = timingOf.hardware;
+  return tokens + 3 * widthClasses.at(-1)! + 2 * rounds * (trials + 2) * likelyTokens;
 }
 
+/** Tokens that a round of random heads gives at most, on average: hardly ever more than one. */
+const likelyTokens = 4;
 const timingOf = { hardware: { rounds: 8, trials: 4 }, software: { rounds: 2, trials: 1 } } as const;
 /** Tokens of the text that drafters with random weights are held to. */
 const comparedTokens = { hardware: 24, software: 4 } as const;

@@ -1,6 +1,6 @@
 import type { WeightPolicy } from '@forerun/checkpoints';
 import type { Arithmetic, Device } from '@forerun/tensor';
-import { ArgumentError, requestDevice } from '@forerun/tensor';
+import { ArgumentError, ForerunError, requestDevice } from '@forerun/tensor';
 import { readFile } from 'node:fs/promises';
 import { reportEngine } from '../bench/engine-report.ts';
 import { engineReportText } from '../bench/engine-report-text.ts';
@@ -95,9 +95,16 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
   });
   const { chunkTokens, arithmetic } = engine;
   engine.destroy();
-  const speculation =
-    flags.speculation || draft || flags.heads ? await measureSpeculation(flags, { json, draft, made }) : undefined;
-  if (!report.output_checked || speculation?.output_checked === false) process.exitCode = 1;
+  let speculation: SpeculationReport | undefined;
+  let failure: string | undefined;
+  try {
+    if (flags.speculation || draft || flags.heads) speculation = await measureSpeculation(flags, { json, draft, made });
+  } catch (error) {
+    if (!(error instanceof ForerunError)) throw error;
+    // What was measured before is not lost with it.
+    failure = `${error.code}: ${error.message}`;
+  }
+  if (!report.output_checked || speculation?.output_checked === false || failure) process.exitCode = 1;
   if (flags.json) {
     await jsonLine({
       config: flags.config,
@@ -109,10 +116,12 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
       toggles,
       ...report,
       ...(speculation ? { speculation } : {}),
+      ...(failure === undefined ? {} : { speculation_failure: failure }),
     });
     return;
   }
   await line(`${flags.config} in ${weights}, ready in ${(readyMs / 1000).toFixed(1)} s\n${engineReportText(report)}`);
+  if (failure) await line(`\nSpeculation could not be measured: ${failure}`);
   if (speculation) await line(`\n${speculationReportText(speculation)}`);
 }
 
