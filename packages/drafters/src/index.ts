@@ -13,6 +13,8 @@ export { host } from './host/host.ts';
 export type { HydraOptions } from './hydra/hydra.ts';
 export { hydra } from './hydra/hydra.ts';
 export type { MedusaOptions } from './medusa/medusa.ts';
+export type { IndependentDrafterOptions } from './independent/independent.ts';
+export { independent } from './independent/independent.ts';
 export type { LookaheadDrafter, LookaheadOptions, LookaheadState } from './lookahead/lookahead.ts';
 export { lookahead } from './lookahead/lookahead.ts';
 export { insertNGrams } from './lookahead/n-gram-pool.ts';

@@ -8,6 +8,8 @@ export { HeadConfigError } from './errors.ts';
 export type { FeatureHead } from './feature-head.ts';
 export type { HydraHeads, HydraOptions, HydraPrefix } from './hydra/hydra.ts';
 export { hydraHeads } from './hydra/hydra.ts';
+export type { IndependentHeads, IndependentOptions } from './independent/independent.ts';
+export { independentHeads } from './independent/independent.ts';
 export type { MedusaHeads } from './medusa/medusa.ts';
 export { medusaHeads } from './medusa/medusa.ts';
 export { mtpHead } from './prediction/mtp.ts';
