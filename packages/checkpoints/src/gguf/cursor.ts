@@ -8,8 +8,10 @@ export const maxStringBytes = 16 << 20;
 const maxArrayElements = 1 << 22;
 const maxElements = 1 << 24;
 
-/** A value of the metadata. Whole numbers past 2^53 stay bigint. */
+/** A single value of the metadata. Whole numbers past 2^53 stay bigint. */
 export type GgufScalar = number | bigint | boolean | string;
+
+/** A value of the metadata: a single one, or a flat array of such. */
 export type GgufValue = GgufScalar | readonly GgufScalar[];
 
 const valueTypes = [

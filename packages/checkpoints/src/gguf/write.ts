@@ -19,7 +19,7 @@ export interface PlannedGgufTensor {
   /** Outermost dimension first. */
   readonly shape: readonly number[];
   /** Its bytes, as the type stores the values in row-major order. */
-  readonly bytes: () => Promise<Uint8Array>;
+  bytes(): Promise<Uint8Array>;
 }
 
 const alignment = 32;
