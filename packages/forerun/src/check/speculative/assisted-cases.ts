@@ -20,7 +20,7 @@ interface AssistedRound extends RecordedRound {
 interface AssistedRun {
   readonly name: string;
   readonly num_assistant_tokens: number;
-  readonly schedule: 'constant' | 'heuristic';
+  readonly schedule: 'constant' | 'heuristic' | 'heuristic_transient';
   readonly assistant_confidence_threshold: number;
   readonly sampling: { readonly temperature: number; readonly top_k: number; readonly top_p: number } | null;
   readonly prompt: readonly number[];
@@ -97,16 +97,19 @@ async function withEngine(
 function allowedDrafts({
   schedule,
   num_assistant_tokens: first,
+  assistant_confidence_threshold: confidence,
   prompt,
   tokens,
   rounds,
 }: AssistedRun): Map<number, number> {
   const allowed = new Map<number, number>();
   // The adaptive number stays with the draft model, so that a run begins where the one before it ended.
-  let number = schedule === 'heuristic' ? (rounds[0]?.proposed.length ?? first) : first;
+  const begun = rounds[0]?.proposed.length ?? first;
+  const adaptive = confidence > 0 ? Math.max(first, begun) : begun;
+  let number = schedule === 'constant' ? first : adaptive;
   for (const { length, proposed, n_matches: accepted } of rounds) {
     allowed.set(length - 1, Math.min(number, prompt.length + tokens.length - length - 1));
-    if (schedule === 'heuristic') number = accepted === proposed.length ? number + 2 : Math.max(1, number - 1);
+    if (schedule !== 'constant') number = accepted === proposed.length ? number + 2 : Math.max(1, number - 1);
   }
   return allowed;
 }
