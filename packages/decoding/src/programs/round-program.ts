@@ -11,6 +11,7 @@ import type {
   TokenTree,
   Verifier,
 } from '@forerun/contracts';
+import { MismatchedPartsError } from '@forerun/contracts';
 import type { Graph, Tensor } from '@forerun/tensor';
 import { topK, trace } from '@forerun/tensor';
 import { endRound } from '../loop/end-round.ts';
@@ -91,6 +92,11 @@ export function traceRound(parts: RoundParts, width: number): Graph {
     graph.section = 'draft';
     const tree =
       drafting && width > 1 ? drafting.drafter.propose(round, drafting.state) : anchorTree(graph, head.anchor);
+    if (!tree.chain && !decoder.branching) {
+      throw new MismatchedPartsError(
+        `Drafter ${drafting?.drafter.name} proposes trees, and this model keeps a recurrent state that verifies chains only. Use a drafter of chains, such as n-gram or a draft model.`,
+      );
+    }
     graph.section = 'verify';
     const rows = verifyRows(tree, head, loop);
     const { hidden, taps } = decoder.forward(rows, state, needs.taps ? { taps: needs.taps } : {});

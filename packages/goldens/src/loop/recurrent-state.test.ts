@@ -4,7 +4,6 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { loadWeights, memorySource, openCheckpoint } from '@forerun/checkpoints';
-import { nGram } from '@forerun/drafters';
 import { loadModel } from '@forerun/models';
 import { WeightStore, WeightUpload } from '@forerun/tensor';
 import { testDevice } from '@forerun/tensor/harness';
@@ -105,15 +104,23 @@ describe('lfm2 in the loop', () => {
     await asked(begin.slice(0, 60), 0);
   }, 120_000);
 
-  it('refuses a drafter that draws trees when it is opened, and runs its first layers alone', () => {
+  it('refuses a drafter that draws trees when it is opened, and runs those that can draw chains', async () => {
     expect(model.engine.decoder.branching).toBe(false);
     expect(() => model.engine.open({ drafter: bushes(2) })).toThrow(
       expect.objectContaining({
         code: 'mismatched-parts',
-        message: expect.stringContaining('chains') as string,
+        message: expect.stringContaining('bushes of 2 proposes trees') as string,
       }) as Error,
     );
-    model.engine.open({ drafter: nGram() }).close();
+    expect(() => model.open({ drafter: 'early-exit' })).toThrow(
+      expect.objectContaining({ code: 'mismatched-parts' }) as Error,
+    );
+    // Those that can draw chains do.
+    expect(model.drafters).toEqual(['none', 'n-gram', 'suffix', 'token-recycling', 'lookahead']);
+    for (const drafter of model.drafters.slice(2)) {
+      using conversation = model.open({ drafter });
+      expect((await run(conversation, { prompt, maxTokens: 40, sampling, width: 8 })).tokens, drafter).toEqual(plain);
+    }
   });
 });
 
