@@ -4,6 +4,7 @@
  */
 import type { Decoder, DecoderState, Rows } from '@forerun/contracts';
 import {
+  type Arithmetic,
   Commands,
   compile,
   type Device,
@@ -87,13 +88,22 @@ export class ForwardRunner {
     this.#buffers = new StateBuffers(this.#device, this.#state.states);
   }
 
-  /** Compiles a program for each chunk size. Weights are placed in `weights`, and have to be uploaded before the first run. */
+  /**
+   * Compiles a program for each chunk size. Weights are placed in `weights`, and have to be uploaded before the first run.
+   *
+   * @param options.arithmetic - As `compile` takes it; it reaches chunks of at most 64 rows.
+   */
   static async compile(
     device: Device,
     model: { readonly decoder: Decoder; readonly weights: WeightStore },
-    options: { readonly chunkSizes: readonly number[]; readonly capacityTokens: number },
+    options: {
+      readonly chunkSizes: readonly number[];
+      readonly capacityTokens: number;
+      readonly arithmetic?: Arithmetic;
+    },
   ): Promise<ForwardRunner> {
     const { decoder, weights } = model;
+    const { arithmetic = 'f32' } = options;
     const state = decoder.state(options.capacityTokens, {
       rollbackTokens: 0,
       passTokens: Math.max(...options.chunkSizes),
@@ -102,7 +112,8 @@ export class ForwardRunner {
     });
     const programs = new Map<number, Program>();
     for (const size of new Set(options.chunkSizes)) {
-      programs.set(size, await compile(traceChunk(decoder, state, size), { device, name: `forward ${size}`, weights }));
+      const graph = traceChunk(decoder, state, size);
+      programs.set(size, await compile(graph, { device, name: `forward ${size}`, weights, arithmetic }));
     }
     weights.allocate();
     return new ForwardRunner({ device, decoder, state }, programs);

@@ -3,9 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { trace } from '../graph/graph.ts';
+import { defineOperation } from '../graph/operation.ts';
+import type { Tensor } from '../graph/tensor.ts';
 import { Weight } from '../graph/weight.ts';
 import { packedUpload, packRandomWeight, randomSource, testDevice } from '../harness/index.ts';
-import { linear } from '../ops/linear/linear.ts';
+import { kindChoice } from '../ops/linear/linear-choice.ts';
+import { linear, linearOperation } from '../ops/linear/linear.ts';
+import { lowerLinear } from '../ops/linear/lower-linear.ts';
 import { Commands } from '../run/commands.ts';
 import { explain, explanationText } from '../run/explain.ts';
 import { folderChoiceStore } from '../run/choice-store.node.ts';
@@ -14,6 +18,7 @@ import { WeightStore } from '../run/weight-store.ts';
 import type { ChoiceQuestion, ChoiceTimer } from './choices.ts';
 import { ChoiceTable } from './choices.ts';
 import { compile } from './compile.ts';
+import { lower } from './lower.ts';
 
 const device = await testDevice();
 
@@ -129,6 +134,47 @@ describe('the choice table', () => {
     } finally {
       await rm(folder, { recursive: true });
     }
+  });
+});
+
+describe('orders of sums', () => {
+  /** Names of the kernels of a matrix at some numbers of rows where the table prefers an order of sums, and how often that was asked. */
+  async function kernels(preferred: number) {
+    let asked = 0;
+    const timer: ChoiceTimer = async (works) => {
+      const orders = works.length === 2 && works[0]!.length > 2;
+      if (orders) asked++;
+      return works.map((_, i) => (orders && i === preferred ? 1 : 2));
+    };
+    const table = new ChoiceTable({ identity: 'device', timer });
+    const kind = { kind: 'hardware', subgroupLanes: 0, memoryBytes: 32_768 } as const;
+    const operation = defineOperation({
+      ...linearOperation,
+      lower: (lowering, { operands, outputs }) => {
+        const [x, weight] = operands as readonly [Tensor, Weight];
+        const plan = { x, weights: [weight], biases: [undefined], outputs };
+        lowerLinear(lowering, plan, kindChoice(kind, 'f32'));
+      },
+    });
+    const weight = new Weight({ name: 'w', shape: [64, 512], format: 'q4' });
+    const names: string[] = [];
+    for (const rows of [1, 2, 5, 64]) {
+      const graph = trace((traced) =>
+        traced.output('y', traced.apply(operation, [traced.input('x', [rows, 512]), weight], {})[0]!),
+      );
+      const options = { device, weights: new WeightStore(device), arithmetic: 'f32', choices: table } as const;
+      let lowered = lower(graph, graph.nodes, options);
+      while (await table.measure()) lowered = lower(graph, graph.nodes, options);
+      names.push(lowered.dispatches.at(-1)!.kernel.name);
+    }
+    return { names, asked };
+  }
+
+  it('are chosen once for a matrix, and taken at every number of rows', async () => {
+    const [blocks, words] = [await kernels(0), await kernels(1)];
+    for (const name of blocks.names) expect(name).toContain('matvec-blocks-');
+    for (const name of words.names) expect(name).not.toContain('blocks');
+    expect([blocks.asked, words.asked]).toEqual([1, 1]);
   });
 });
 

@@ -22,12 +22,14 @@ export interface TimedDispatch {
   readonly workgroups: number;
 }
 
-/** What an operation asks: one of its candidates, all of the same bits. */
+/** What an operation asks: one of its candidates. They have the same bits, or the key is one for all that must have equal bits. */
 export interface ChoiceQuestion<Candidate> {
   /** Operation, format and shape; equal keys have equal candidates. */
   readonly key: string;
   /** The default first. */
   readonly candidates: readonly Candidate[];
+  /** Part by which another candidate must beat the default; larger where the candidates' bits differ. Default 0.03, which is noise. */
+  readonly margin?: number;
   /** A name that is unique among the candidates. */
   readonly name: (candidate: Candidate) => string;
   /** What computing with a candidate dispatches. */
@@ -55,8 +57,7 @@ export interface MeasuredChoice {
 /** Changes with the kernels: answers of another version are forgotten. */
 const tableVersion = 1;
 
-/** Part by which another candidate must beat the default: below, the difference is noise. */
-const worthwhile = 0.03;
+const defaultMargin = 0.03;
 
 /** Answers by question; see the top of this file. */
 export class ChoiceTable {
@@ -121,12 +122,12 @@ export class ChoiceTable {
   async #measurePending(): Promise<void> {
     const questions = [...this.#pending.values()];
     this.#pending.clear();
-    for (const { key, candidates, name, work } of questions) {
+    for (const { key, candidates, name, work, margin = defaultMargin } of questions) {
       const times = await this.#timer!(candidates.map(work));
       let best = 0;
       times.forEach((time, i) => {
         if (!Number.isFinite(time)) return;
-        const limit = best === 0 ? times[0]! * (1 - worthwhile) : times[best]!;
+        const limit = best === 0 ? times[0]! * (1 - margin) : times[best]!;
         if (!Number.isFinite(times[best]!) || time < limit) best = i;
       });
       const nanoseconds = Object.fromEntries(candidates.map((candidate, i) => [name(candidate), times[i]!]));

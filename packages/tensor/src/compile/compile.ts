@@ -29,10 +29,10 @@ export interface CompileOptions {
   /** Every kernel returns at once while this u32 of a state is not 0. */
   readonly guard?: { readonly state: State; readonly word: number };
   /**
-   * `'f32'` (default), or `'f16'`: the decode kernels of `linear` with weights in f16, q8 or q4 multiply in half precision, with sums
+   * `'f32'` (default), or `'f16'`: `linear` with weights in q8 or q4 (up to 64 rows in f16 too) multiplies in half precision, with sums
    * over more than 32 values still in f32. Faster where hardware packs halves; results are off by about 5e-4 of their norm. Activations
-   * beyond 4,000 in magnitude (less if weights in f16 exceed 1) may overflow to infinity. `'i8'`: those with weights in q8 or q4 and
-   * rows of whole blocks round activations to 8 bits, with a scale for each 32, and multiply integers; fastest where hardware has packed
+   * beyond 4,000 in magnitude (less if weights in f16 exceed 1) may overflow to infinity. `'i8'`: with weights in q8 or q4 and rows of
+   * whole blocks it rounds activations to 8 bits, with a scale for each 32, and multiplies integers; fastest where hardware has packed
    * products, and off by about 5e-3. Weights in other formats, and all other kernels, stay in f32. Kernels of these arithmetics have
    * `arithmetic-f16-` or `arithmetic-i8-` in their names.
    */
@@ -90,8 +90,9 @@ export async function compile(graph: Graph, options: CompileOptions): Promise<Pr
   const live = liveNodes(graph);
   const nodes = options.fusion === false ? live : fuse(graph, live, { weights });
   const lowerNodes = () => lower(graph, nodes, { device, weights, arithmetic, choices: options.choices });
-  const asked = lowerNodes();
-  const lowered = (await options.choices?.measure()) ? lowerNodes() : asked;
+  let lowered = lowerNodes();
+  // One answer may raise the next question.
+  while (await options.choices?.measure()) lowered = lowerNodes();
   const pinned = [...graph.inputs.map(({ tensor }) => tensor), ...graph.outputs.values()].map((tensor) =>
     lowered.views.get(tensor)!,
   );

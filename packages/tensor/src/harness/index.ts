@@ -8,3 +8,5 @@ export type { HeldRows } from './width-invariance.ts';
 export { holdRowsInvariant, invariantWidths } from './width-invariance.ts';
 export type { PackedWeight } from './weights.ts';
 export { packedUpload, packRandomWeight, randomBlocks } from './weights.ts';
+export type { SweptCut, SweptMatrix } from './sweep-linear.ts';
+export { sweepLinear } from './sweep-linear.ts';

@@ -59,7 +59,9 @@ export function blockCut(device: LinearDeviceKind, slots: LinearSlots, arithmeti
     return { ...base, outputs, rows: Math.min(4, powerOfTwo(slots.rows)), ahead: 1, blocks: { tiles: 0 } };
   }
   if (slots.rows <= 2) {
-    const outputs = slots.outputs * matrices >= 4096 ? 4 / matrices : matrices === 2 ? 1 : 2;
+    // More weight rows a lane share what is staged; fewer make more groups of lanes, which a small matrix needs.
+    const most = [4, 2].find((count) => (slots.outputs * matrices) / count >= 2048) ?? 1;
+    const outputs = Math.max(1, most / matrices);
     const cut = { ...base, outputs, rows: slots.rows, ahead: slots.rows === 1 ? 2 : 1 };
     const tiles = stagedTiles(device, slots, { ...cut, blocks: { tiles: 1 } }, 16);
     const ahead = tiles % cut.ahead === 0 ? cut.ahead : 1;
@@ -84,9 +86,10 @@ export function blockCandidates(device: LinearDeviceKind, slots: LinearSlots, ar
   const found = new Map([[JSON.stringify(first), first]]);
   const most = Math.min(8, powerOfTwo(slots.rows));
   for (const rows of most >= 4 ? [most / 2, most] : [most]) {
-    for (const outputs of [1, 2, 4, 8].filter((count) => count >= matrices && count * rows <= 32)) {
+    const least = rows >= 4 ? 2 : 1;
+    for (const outputs of [1, 2, 4, 8].filter((n) => n >= Math.max(least, matrices) && n * rows <= 32)) {
       const cut = { ...first, outputs: outputs / matrices, rows };
-      const staged = rows > 4 ? 0 : stagedTiles(device, slots, { ...cut, blocks: { tiles: 1 } }, 16);
+      const staged = stagedTiles(device, slots, { ...cut, blocks: { tiles: 1 } }, 16);
       for (const tiles of new Set([staged, ...(slots.rows > 1 ? [0] : [])])) {
         const whole = tiles === 0 ? rowTiles(slots.width, cut.lanes) : tiles;
         const ahead = rows === 1 && outputs <= 4 && whole % 2 === 0 ? 2 : 1;

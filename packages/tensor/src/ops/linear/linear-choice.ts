@@ -12,7 +12,7 @@ import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf, sumsSquares } from './linear-slots.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
 import { matmulWorkgroups } from './matmul.wgsl.ts';
-import { blockCandidates, blockCut } from './block-cut.ts';
+import { blockCandidates, blockCut, blockLanes } from './block-cut.ts';
 import { walksBlocks } from './matvec-blocks.wgsl.ts';
 import { hasHalfKernel } from './matvec-f16.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
@@ -78,7 +78,7 @@ function softwareCut(slots: LinearSlots, lanes: number): MatvecCut {
 
 /**
  * Whether lanes take whole blocks of the matrix, in this arithmetic: on hardware where there is work for 16 lanes, and always for i8.
- * It fixes the order of sums as the lanes do, so it follows from the device and the matrix alone.
+ * It fixes the order of sums as the lanes do, so it follows from the device and the matrix alone, by default or by one measurement.
  */
 export function takesBlocks(kind: AdapterKind, slots: LinearSlots, arithmetic: Arithmetic): boolean {
   if (!walksBlocks(slots)) return false;
@@ -101,26 +101,49 @@ export function matvecCut(device: LinearDeviceKind, slots: LinearSlots, arithmet
   return arithmetic === 'f16' && hasHalfKernel(slots) ? { ...cut, arithmetic } : cut;
 }
 
-/** Other weight rows a lane, and loads ahead, than the default's. */
+/** Other cuts of the same order of sums: weight rows a lane, and loads ahead. */
 function unitCandidates(cut: MatvecCut, slots: LinearSlots): MatvecCut[] {
   const matrices = matricesOf(slots);
   const others = [1, 2, 4].filter((outputs) => outputs >= matrices && outputs * cut.rows <= 32);
   const cuts = others.flatMap((outputs) =>
     [1, cut.rows === 1 ? 4 : 2].map((ahead): MatvecCut => ({ ...cut, outputs: outputs / matrices, ahead })),
   );
-  return cuts.filter((other) => other.subgroups || matvecMemoryBytes({ slots, cut: other }) <= portableMemoryBytes);
+  const fits = (other: MatvecCut) => other.subgroups || matvecMemoryBytes({ slots, cut: other }) <= portableMemoryBytes;
+  const distinct = cuts.filter((other) => fits(other) && cutText(other) !== cutText(cut));
+  return [...new Map(distinct.map((other) => [cutText(other), other])).values()];
 }
 
-/** Cuts of the decode kernel that are worth timing, the default first. They share the lanes along K, so their bits are the same. */
-export function matvecCandidates(
+/** An order of sums: cuts of one family give the same bits. */
+export interface MatvecFamily {
+  readonly name: string;
+  /** Cuts worth timing for a number of rows, the default first. */
+  readonly cuts: (slots: LinearSlots) => readonly MatvecCut[];
+}
+
+/**
+ * Orders of sums that are worth comparing for a matrix, the table's own first. Which one is taken has to hold for every number of rows.
+ */
+export function linearFamilies(
   device: LinearDeviceKind,
   slots: LinearSlots,
-  arithmetic: Arithmetic = 'f32',
-): readonly MatvecCut[] {
-  if (takesBlocks(device.kind, slots, arithmetic)) return blockCandidates(device, slots, arithmetic);
-  const first = matvecCut(device, slots, arithmetic);
-  const cuts = [first, ...unitCandidates(first, slots)];
-  return [...new Map(cuts.map((cut) => [cutText(cut), cut])).values()];
+  arithmetic: Arithmetic,
+): readonly MatvecFamily[] {
+  const blocks: MatvecFamily = {
+    name: `blocks of ${blockLanes(device, slots.width)} lanes`,
+    cuts: (own) => blockCandidates(device, own, arithmetic),
+  };
+  const words: MatvecFamily = {
+    name: `words of ${matvecLanes(device.kind, slots.format, slots.width)} lanes`,
+    cuts: (own) => {
+      const half = arithmetic === 'f16' && hasHalfKernel(own);
+      const first: MatvecCut = { ...unitCut(device, own), ...(half ? { arithmetic } : {}) };
+      return [first, ...unitCandidates(first, own)];
+    },
+  };
+  const byBlocks = takesBlocks(device.kind, slots, arithmetic);
+  if (byBlocks && arithmetic === 'i8') return [blocks];
+  if (byBlocks) return [blocks, words];
+  return walksBlocks(slots) ? [words, blocks] : [words];
 }
 
 /** A cut in words; different cuts of one matrix have different ones. */
@@ -134,27 +157,41 @@ export function cutText({ lanes, outputs, rows, workgroup, ahead, subgroups, blo
 const busyTiles = 128;
 
 /** Tiles of the prefill kernel, the largest first. */
-function matmulTiles(slots: LinearSlots): readonly MatmulCut[] {
+function matmulTiles(slots: LinearSlots, arithmetic: Arithmetic): readonly MatmulCut[] {
+  const own = arithmetic !== 'f32' && walksBlocks(slots) ? { depth: 32, arithmetic } : {};
   const cuts = [
     [8, 4, 16],
     [4, 4, 16],
     [4, 2, 16],
     [2, 2, 32],
   ] as const;
-  return cuts.map(([rows, outputs, depth]) => ({ rows, outputs: Math.max(1, outputs / matricesOf(slots)), depth }));
+  return cuts.map(([rows, outputs, depth]) => ({
+    rows,
+    outputs: Math.max(1, outputs / matricesOf(slots)),
+    depth,
+    ...own,
+  }));
 }
 
 /** Tiles worth timing, the default first. */
-export function matmulCandidates(device: Pick<LinearDeviceKind, 'kind'>, slots: LinearSlots): readonly MatmulCut[] {
-  const first = matmulCut(device, slots);
+export function matmulCandidates(
+  device: Pick<LinearDeviceKind, 'kind'>,
+  slots: LinearSlots,
+  arithmetic: Arithmetic = 'f32',
+): readonly MatmulCut[] {
+  const first = matmulCut(device, slots, arithmetic);
   if (!first) return [];
-  return [...new Map([first, ...matmulTiles(slots)].map((cut) => [JSON.stringify(cut), cut])).values()];
+  return [...new Map([first, ...matmulTiles(slots, arithmetic)].map((cut) => [JSON.stringify(cut), cut])).values()];
 }
 
 /** How the prefill kernel cuts these slots; undefined where the decode kernel serves better. */
-export function matmulCut({ kind }: Pick<LinearDeviceKind, 'kind'>, slots: LinearSlots): MatmulCut | undefined {
+export function matmulCut(
+  { kind }: Pick<LinearDeviceKind, 'kind'>,
+  slots: LinearSlots,
+  arithmetic: Arithmetic = 'f32',
+): MatmulCut | undefined {
   if (kind === 'software' || slots.rows <= decodeRows) return undefined;
-  const tried = matmulTiles(slots);
+  const tried = matmulTiles(slots, arithmetic);
   return tried.find((cut) => matmulWorkgroups(slots, cut) >= busyTiles) ?? tried.at(-1)!;
 }
 
@@ -173,24 +210,29 @@ export interface LinearChoice {
   readonly matmul: (slots: LinearSlots) => MatmulCut | undefined;
   readonly lanes: (format: WeightFormat, width: number) => number;
   readonly preparesNorm: (rows: number) => boolean;
-  /** Cuts worth timing, `matvec`'s first; all give the same bits. */
-  readonly matvecs?: (slots: LinearSlots) => readonly MatvecCut[];
+  /** Orders of sums worth timing, that of `matvec` first; at least one. */
+  readonly families?: (slots: LinearSlots) => readonly MatvecFamily[];
   /** The same of `matmul`, where it is not undefined; above 64 rows bits may follow from the tile. */
   readonly matmuls?: (slots: LinearSlots) => readonly MatmulCut[];
 }
 
-/**
- * The table's choice for a device. Arithmetic in f16 is that of the decode kernel, for weights in f16, q8 and q4, and in i8 for q8 and q4;
- * other formats, and the prefill kernel, stay in f32.
- */
-export function linearChoice(device: Device, arithmetic: Arithmetic = 'f32'): LinearChoice {
-  const kind = linearDeviceKind(device);
+/** The table's choice for a kind of device; see {@link linearChoice}. */
+export function kindChoice(kind: LinearDeviceKind, arithmetic: Arithmetic): LinearChoice {
   return {
     matvec: (slots) => matvecCut(kind, slots, arithmetic),
-    matmul: (slots) => matmulCut(kind, slots),
-    matvecs: (slots) => matvecCandidates(kind, slots, arithmetic),
-    matmuls: (slots) => matmulCandidates(kind, slots),
+    matmul: (slots) => matmulCut(kind, slots, arithmetic),
+    // What is emulated is not worth a choice between orders of sums, so bits there never depend on time.
+    families: (slots) => linearFamilies(kind, slots, arithmetic).slice(0, kind.kind === 'software' ? 1 : undefined),
+    matmuls: (slots) => matmulCandidates(kind, slots, arithmetic),
     lanes: (format, width) => matvecLanes(kind.kind, format, width),
     preparesNorm: (rows) => preparesNorm(kind.kind, rows),
   };
+}
+
+/**
+ * The table's choice for a device. Arithmetic in f16 is for weights in q8 and q4, and of the decode kernel for f16 too; in i8 for q8 and
+ * q4 in rows of whole blocks. Other formats stay in f32.
+ */
+export function linearChoice(device: Device, arithmetic: Arithmetic = 'f32'): LinearChoice {
+  return kindChoice(linearDeviceKind(device), arithmetic);
 }

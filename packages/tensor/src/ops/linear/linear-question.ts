@@ -3,8 +3,10 @@ import type { ChoiceQuestion, ChoiceTable, TimedBuffer, TimedDispatch } from '..
 import type { Arithmetic } from '../../compile/lowering.ts';
 import { weightBytes } from '../../graph/weight.ts';
 import type { AnyKernel } from '../../kernel/define-kernel.ts';
+import type { MatvecFamily } from './linear-choice.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf, segmentAlignment } from './linear-slots.ts';
+import type { MatmulCut } from './matmul.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
 import { preparedRowBytes, prepareRowsKernel } from './prepare-rows.wgsl.ts';
 
@@ -13,6 +15,23 @@ export interface CutKernel {
   readonly kernel: AnyKernel;
   readonly slots: LinearSlots;
   readonly workgroups: number;
+}
+
+/** The form in which a kernel reads prepared rows. */
+export interface PreparedFor {
+  readonly arithmetic: Arithmetic;
+  /** Lanes along K. */
+  readonly lanes: number;
+}
+
+/** What a cut wants prepared; undefined where its kernel reads `x` as it is. */
+export function preparedFor(cut: object): PreparedFor | undefined {
+  if ('depth' in cut) {
+    const { arithmetic = 'f32' } = cut as MatmulCut;
+    return arithmetic === 'f32' ? undefined : { arithmetic, lanes: 1 };
+  }
+  const { blocks, lanes, arithmetic = 'f32' } = cut as MatvecCut;
+  return blocks?.tiles === 0 ? { arithmetic, lanes } : undefined;
 }
 
 /** What tells a question apart: the arithmetic, the shape, and what is fused. */
@@ -60,9 +79,9 @@ function work(slots: LinearSlots, cut: object, made: CutKernel): TimedDispatch[]
     buffers,
     workgroups: made.workgroups,
   });
-  const { blocks, lanes, arithmetic = 'f32' } = cut as MatvecCut;
-  if (blocks?.tiles !== 0) return [matrix(buffersOf(made.slots, width * 4))];
-  const constants = { arithmetic, lanes, width, norm };
+  const wanted = preparedFor(cut);
+  if (!wanted) return [matrix(buffersOf(made.slots, width * 4))];
+  const constants = { ...wanted, width, norm };
   const bytes = preparedRowBytes(constants);
   const aside: Record<string, TimedBuffer> = {
     ...(bytes.scales > 0 ? { rowScales: { bytes: rows * bytes.scales } } : {}),
@@ -96,6 +115,34 @@ export function linearQuestion<Cut extends object>(options: {
   // Where in a group of weights these lie changes no time.
   const slots = { ...options.slots, rowOffset: 0 };
   return { key, candidates, name, work: (cut) => work(slots, cut, kernel(slots, cut)) };
+}
+
+/** Rows at which orders of sums are compared: mostly one, since most passes of most models have one. */
+const comparedRows = [1, 1, 4];
+
+/** Part by which an order of sums must be faster than the default: bits follow from it, so it should not change from load to load. */
+const familyMargin = 0.15;
+
+/** The question which order of sums a matrix takes at every number of rows, and so with one key for all of them. */
+export function familyQuestion(options: {
+  readonly arithmetic: Arithmetic;
+  readonly families: readonly MatvecFamily[];
+  readonly slots: LinearSlots;
+  readonly kernel: (slots: LinearSlots, cut: MatvecCut) => CutKernel;
+}): ChoiceQuestion<MatvecFamily> {
+  const { arithmetic, families, slots, kernel } = options;
+  return {
+    key: questionKey('order', { ...slots, rows: 0 }, arithmetic),
+    candidates: families,
+    margin: familyMargin,
+    name: ({ name }) => name,
+    work: ({ cuts }) =>
+      comparedRows.flatMap((rows) => {
+        const own = { ...slots, rows, rowOffset: 0 };
+        const [cut] = cuts(own) as readonly [MatvecCut];
+        return work(own, cut, kernel(own, cut));
+      }),
+  };
 }
 
 /** A cut in words, with its time and that of the default where they were measured. */

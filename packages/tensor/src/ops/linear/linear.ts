@@ -42,7 +42,7 @@ export const linearOperation = defineOperation({
 
 /**
  * `y = x · wᵀ + bias`: each row of `x` times each row of the weight. Products and sums are f32 whatever the weight's format, unless
- * the graph is compiled with `arithmetic: 'f16'`. Up to 64 rows, a row's bits do not depend on how many rows there are.
+ * the graph is compiled with `arithmetic: 'f16'` or `'i8'`. Up to 64 rows, a row's bits do not depend on how many rows there are.
  *
  * @param x - `[..., K]`, f32.
  * @param weight - `[N, K]` in any format; tables larger than a binding may lie in several parts.

@@ -7,10 +7,11 @@ import type { AnyKernel, Kernel } from '../../kernel/define-kernel.ts';
 import { grid } from '../../kernel/grid.ts';
 import type { LinearChoice } from './linear-choice.ts';
 import { cutText, linearChoice } from './linear-choice.ts';
-import type { CutKernel } from './linear-question.ts';
-import { choiceText, linearQuestion, questionKey } from './linear-question.ts';
+import type { CutKernel, PreparedFor } from './linear-question.ts';
+import { choiceText, familyQuestion, linearQuestion, preparedFor, questionKey } from './linear-question.ts';
 import type { LinearSegment, LinearSlots } from './linear-slots.ts';
 import { matricesOf, segmentAlignment } from './linear-slots.ts';
+import { matmulBlocksKernel } from './matmul-blocks.wgsl.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
 import { matmulKernel, matmulWorkgroups } from './matmul.wgsl.ts';
 import { matvecF16Kernel, matvecF16SubgroupKernel } from './matvec-f16.wgsl.ts';
@@ -83,14 +84,13 @@ function prepareNorm(lowering: Lowering, plan: LinearPlan, lanes: number): { x: 
 }
 
 /** Brings all rows of `x` into the form that a kernel of whole blocks reads. */
-function prepareRows(lowering: Lowering, plan: LinearPlan, cut: MatvecCut): Readonly<Record<string, BufferView>> {
+function prepareRows(lowering: Lowering, plan: LinearPlan, cut: PreparedFor): Readonly<Record<string, BufferView>> {
   const { x, norm, weights } = plan;
   const { width } = weights[0]!;
   const rows = rowCount(x.shape);
   const gain = norm?.gain && lowering.weight(norm.gain)[0]!;
   const constants = {
-    arithmetic: cut.arithmetic ?? 'f32',
-    lanes: cut.lanes,
+    ...cut,
     width,
     norm: norm && { epsilon: norm.epsilon, offset: norm.offset, gainRow: gain?.rowOffset, prepared: false },
   };
@@ -139,14 +139,16 @@ function matvecKernelOf(slots: LinearSlots, cut: MatvecCut) {
 const prepared = (slots: LinearSlots): LinearSlots =>
   slots.norm ? { ...slots, norm: { ...slots.norm, gainRow: undefined, prepared: true } } : slots;
 
-function matvecOf(slots: LinearSlots, cut: MatvecCut): CutKernel {
+/** The decode kernel of a cut; where it has its rows prepared, so are the slots. */
+export function matvecOf(slots: LinearSlots, cut: MatvecCut): CutKernel {
   const own = cut.blocks?.tiles === 0 ? prepared(slots) : slots;
   const kernel = matvecKernelOf(own, cut) as unknown as AnyKernel;
   return { kernel, slots: own, workgroups: matvecWorkgroups(own, cut) };
 }
 
 function matmulOf(slots: LinearSlots, cut: MatmulCut): CutKernel {
-  return { kernel: matmulKernel(slots) as unknown as AnyKernel, slots, workgroups: matmulWorkgroups(slots, cut) };
+  const kernel = preparedFor(cut) ? matmulBlocksKernel(slots, cut) : matmulKernel(slots);
+  return { kernel: kernel as unknown as AnyKernel, slots, workgroups: matmulWorkgroups(slots, cut) };
 }
 
 /** Chooses kernels for the parts of a weight, and prepares `x` once where they want it. */
@@ -171,30 +173,35 @@ function chooser(lowering: Lowering, plan: LinearPlan, choice: LinearChoice): (s
     const made = kernel(slots, cut);
     return { ...made, kernel: made.kernel as LinearKernel, cut, text: choiceText(choices, key, name(cut)) };
   };
-  const matvec = (slots: LinearSlots) =>
-    pick(slots, {
-      kind: 'matvec',
-      fallback: choice.matvec(slots),
-      candidates: choice.matvecs?.(slots),
-      name: cutText,
-      kernel: matvecOf,
-    });
+  const withRows = (made: Omit<Chosen, 'rows'>): Chosen => {
+    const wanted = preparedFor(made.cut);
+    if (!wanted) return { ...made, rows: undefined };
+    rows ??= prepareRows(lowering, plan, wanted);
+    return { ...made, rows };
+  };
+  /** Cuts of the order of sums that the matrix takes. */
+  const cutsOf = (slots: LinearSlots): readonly MatvecCut[] => {
+    const families = choice.families?.(slots);
+    if (!families || !choices) return [choice.matvec(slots)];
+    if (families.length === 1) return families[0]!.cuts(slots);
+    return choices.pick(familyQuestion({ arithmetic, families, slots, kernel: matvecOf })).cuts(slots);
+  };
+  const matvec = (slots: LinearSlots, cuts: readonly MatvecCut[]) =>
+    pick(slots, { kind: 'matvec', fallback: cuts[0]!, candidates: cuts, name: cutText, kernel: matvecOf });
   return (slots) => {
     const tiles = slots.norm ? undefined : choice.matmul(slots);
     if (tiles) {
-      const name = ({ rows: m, outputs, depth }: MatmulCut) => `tiles of ${m} x ${outputs} a lane, ${depth} deep`;
+      const name = ({ rows: m, outputs, depth, arithmetic: of = 'f32' }: MatmulCut) =>
+        `tiles of ${m} x ${outputs} a lane, ${depth} deep, ${of}`;
       const options = { kind: 'matmul', fallback: tiles, candidates: choice.matmuls?.(slots), name, kernel: matmulOf };
-      return { ...pick(slots, options), rows: undefined };
+      return withRows(pick(slots, options));
     }
-    const { blocks } = choice.matvec(slots);
-    if (!blocks && slots.norm && choice.preparesNorm(slots.rows)) {
+    const cuts = cutsOf(slots);
+    if (!cuts[0]!.blocks && slots.norm && choice.preparesNorm(slots.rows)) {
       rows ??= prepareNorm(lowering, plan, choice.lanes(format, width));
-      return { ...matvec(prepared(slots)), rows };
+      return { ...matvec(prepared(slots), cuts), rows };
     }
-    const made = matvec(slots);
-    if (made.cut.blocks?.tiles !== 0) return { ...made, rows: undefined };
-    rows ??= prepareRows(lowering, plan, made.cut);
-    return { ...made, rows };
+    return withRows(matvec(slots, cuts));
   };
 }
 

@@ -92,3 +92,41 @@ describe('tiled matmul', () => {
     });
   });
 });
+
+const able = {
+  f16: device.has('shader-f16'),
+  i8: device.hasLanguage('packed_4x8_integer_dot_product'),
+};
+
+describe('tiled matmul of whole blocks', () => {
+  for (const arithmetic of ['f16', 'i8'] as const) {
+    if (!able[arithmetic]) {
+      console.info(`Not run, for want of a feature: tiled matmul in ${arithmetic}.`);
+      continue;
+    }
+    for (const [format, cut, [rows, outputs, width], gated] of [
+      ['q4', { rows: 2, outputs: 1 }, [40, 33, 96], false],
+      ['q8', { rows: 1, outputs: 2 }, [17, 20, 64], false],
+      ['q4', { rows: 1, outputs: 1 }, [20, 17, 64], true],
+    ] as const) {
+      it(`${arithmetic}, ${format} [${rows}, ${width}] by [${outputs}, ${width}]${gated ? ', gated' : ''}`, async () => {
+        const packed = weights(
+          format,
+          Array.from({ length: gated ? 2 : 1 }, () => [outputs, width]),
+        );
+        const operation = tiled({ ...cut, depth: 32, arithmetic });
+        const attributes = { biased: packed.map(() => false), residual: false, ...(gated ? { gate: 'silu' } : {}) };
+        await hold(device, {
+          inputs: { x: { shape: [rows, width] } },
+          body: ({ x }, graph) => ({
+            y: graph.apply(operation, [x, ...packed.map(({ weight }) => weight)], attributes)[0]!,
+          }),
+          ...packedUpload(packed),
+          fusion: false,
+          tolerance: { f16: 4e-3, i8: 3e-2 }[arithmetic],
+          arithmetic,
+        });
+      });
+    }
+  }
+});

@@ -3,6 +3,7 @@
  * already decoded, pass through workgroup memory, and each lane keeps its share of the tile in registers. A slice is a number of
  * units of the weight's format, so that every format is read as its reader likes.
  */
+import type { Arithmetic } from '../../compile/lowering.ts';
 import { defineKernel } from '../../kernel/define-kernel.ts';
 import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
@@ -10,8 +11,10 @@ import type { LinearSlots } from './linear-slots.ts';
 import { linearBindings, linearUniforms, matricesOf, slotFunctions, slotsName } from './linear-slots.ts';
 
 /** Lanes of a workgroup along each side of its tile. */
-const side = 16;
-const lanes = side * side;
+export const matmulSide = 16;
+/** Lanes of a workgroup. */
+export const matmulLanes = matmulSide * matmulSide;
+const [side, lanes] = [matmulSide, matmulLanes];
 
 /** How the work of a {@link matmulKernel} is cut. */
 export interface MatmulCut {
@@ -21,6 +24,8 @@ export interface MatmulCut {
   readonly outputs: number;
   /** Values along K of a slice, a multiple of 8. */
   readonly depth: number;
+  /** f16 and i8 have a kernel of their own that reads whole blocks; f32 without. */
+  readonly arithmetic?: Arithmetic;
 }
 
 export interface MatmulConstants {

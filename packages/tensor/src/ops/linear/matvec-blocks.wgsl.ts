@@ -11,6 +11,8 @@ import type { Arithmetic } from '../../compile/lowering.ts';
 import { defineKernel, read } from '../../kernel/define-kernel.ts';
 import { scaleFunction } from '../../wgsl/block-reader.ts';
 import { codeQuads } from '../../wgsl/weight-reader.ts';
+import type { CodeFormat } from './code-pairs.wgsl.ts';
+import { codePairs, halfFactor } from './code-pairs.wgsl.ts';
 import type { LinearAccess, LinearSlots } from './linear-slots.ts';
 import { linearBindings, linearUniforms, matricesOf, slotFunctions, slotsName, sumsSquares } from './linear-slots.ts';
 import { matvecSubgroupWgsl } from './matvec-subgroup.wgsl.ts';
@@ -33,9 +35,7 @@ export const walksBlocks = ({ format, width }: LinearSlots): boolean =>
   (format === 'q4' || format === 'q8') && width % 32 === 0;
 
 /** Vectors of 16 bytes that a block's codes take. */
-const codeVectors = { q4: 1, q8: 2 } as const;
-
-type CodeFormat = keyof typeof codeVectors;
+const codeVectors: Readonly<Record<CodeFormat, number>> = { q4: 1, q8: 2 };
 
 /** Sizes that the kernel is made of. */
 function sizes({ slots, cut }: MatvecConstants) {
@@ -81,17 +81,6 @@ function access(constants: MatvecConstants): LinearAccess {
     ...(prepared && arithmetic === 'i8' ? { more: { rowScales: read('vec2<u32>') } } : {}),
   };
 }
-
-const halfWgsl: Readonly<Record<CodeFormat, string>> = {
-  q4: /* wgsl */ `
-fn lowPair(bits: u32) -> vec2<f16> { return bitcast<vec2<f16>>((bits & 0x000f000fu) | 0x58005800u) - vec2<f16>(129.0h); }
-fn highPair(bits: u32) -> vec2<f16> { return fma(bitcast<vec2<f16>>((bits & 0x00f000f0u) | 0x58005800u), vec2<f16>(0.0625h), vec2<f16>(-9.0h)); }`,
-  q8: /* wgsl */ `
-fn bytePair(bits: u32) -> vec2<f16> { return bitcast<vec2<f16>>(((bits ^ 0x80808080u) & 0x00ff00ffu) | 0x48004800u) - vec2<f16>(9.0h); }`,
-};
-
-/** Decoded in f16, codes are fractions of this. */
-const halfFactor: Readonly<Record<CodeFormat, string>> = { q4: ' * 8.0', q8: ' * 128.0' };
 
 /** Names of what one group of loads holds. */
 const codesName = (a: number, matrix: number, r: number, v = 0) => `codes${a}_${matrix}_${r}_${v}`;
@@ -272,7 +261,7 @@ function declarations({ constants: { slots, cut }, sizes: { staged, tiles, piece
 /** Loads the codes and scales of block `a` of a group, and says where its pieces of `x` lie. */
 function loads({ constants: { cut }, sizes: found, weights }: Walk, a: number): string[] {
   const { blocks, staged, ahead, pieces, pitch, vectors, ragged, arithmetic, format } = found;
-  const factor = arithmetic === 'f16' ? halfFactor[format] : '';
+  const factor = arithmetic === 'f16' ? ` * ${halfFactor[format]}.0` : '';
   const tile = `group * ${ahead}u + ${a}u`;
   const stageTile = staged === ahead ? `${a}u` : `(group % ${staged / ahead}u) * ${ahead}u + ${a}u`;
   return [
@@ -333,7 +322,7 @@ function blockWalk(constants: MatvecConstants): MatvecWalk {
   const walk = walkOf(constants);
   const { arithmetic, format, blocks, tiles } = walk.sizes;
   const places = tiles * constants.cut.lanes + 1;
-  const decode = { f32: codeQuads[format], f16: halfWgsl[format], i8: '' }[arithmetic];
+  const decode = { f32: codeQuads[format], f16: codePairs[format], i8: '' }[arithmetic];
   const prepared = `fn preparedSquares(row: u32) -> f32 { return bitcast<f32>(rowScales[row * ${places}u + ${places - 1}u].x); }`;
   const readers = [
     decode,

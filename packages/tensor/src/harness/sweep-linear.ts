@@ -1,0 +1,200 @@
+/** Times every cut of the kernels of a matrix, of each order of sums, after holding each to the reference and to the bits of its family. */
+import { compile } from '../compile/compile.ts';
+import type { Arithmetic } from '../compile/lowering.ts';
+import type { Device } from '../device/device.ts';
+import { trace } from '../graph/graph.ts';
+import type { NdArray } from '../graph/operation.ts';
+import { defineOperation } from '../graph/operation.ts';
+import type { WeightFormat } from '../graph/weight.ts';
+import { Weight, weightBytes } from '../graph/weight.ts';
+import type { FusedLinearAttributes } from '../ops/linear/fused-linear.ts';
+import { fusedLinearOperation, fusedLinearPlan } from '../ops/linear/fused-linear.ts';
+import type { LinearChoice } from '../ops/linear/linear-choice.ts';
+import { cutText, linearChoice, linearFamilies } from '../ops/linear/linear-choice.ts';
+import { linearDeviceKind } from '../ops/linear/linear-device.ts';
+import { linearQuestion, questionKey } from '../ops/linear/linear-question.ts';
+import type { LinearSlots } from '../ops/linear/linear-slots.ts';
+import { lowerLinear, matvecOf } from '../ops/linear/lower-linear.ts';
+import type { MatvecCut } from '../ops/linear/matvec.wgsl.ts';
+import { Commands } from '../run/commands.ts';
+import { deviceTimer } from '../run/time-choices.ts';
+import { WeightStore } from '../run/weight-store.ts';
+import { MismatchError, relativeError } from './hold.ts';
+import { randomSource } from './random.ts';
+import type { PackedWeight } from './weights.ts';
+import { packedUpload, packRandomWeight } from './weights.ts';
+
+/** A matrix as a decoder multiplies with it. */
+export interface SweptMatrix {
+  readonly format: WeightFormat;
+  readonly arithmetic: Arithmetic;
+  /** M, at most 64. */
+  readonly rows: number;
+  /** K. */
+  readonly width: number;
+  /** N; of each of two when gated. */
+  readonly outputs: number;
+  readonly normed?: boolean;
+  /** `silu(first) * second` of two matrices. */
+  readonly gated?: boolean;
+  readonly residual?: boolean;
+}
+
+/** One cut with its time. */
+export interface SweptCut {
+  /** Order of sums; cuts of one family give the same bits. */
+  readonly family: string;
+  readonly cut: string;
+  /** Whether it is what the table takes without measuring. */
+  readonly byDefault: boolean;
+  /** With the kernel that prepares its rows, where it has one; not finite where the device refuses it. */
+  readonly microseconds: number;
+  /** Bytes of the weight over that time. */
+  readonly bytesPerSecond: number;
+  /** `‖out - reference‖ / ‖reference‖` of a smaller matrix of the same width. */
+  readonly relativeError: number;
+}
+
+/** Outputs of the matrix that results are checked on. */
+const checkedOutputs = 24;
+
+/** Errors past which a kernel counts as wrong, for one matrix. */
+const tolerances: Readonly<Record<Arithmetic, number>> = { f32: 1e-5, f16: 4e-3, i8: 3e-2 };
+
+function slotsOf({ format, rows, width, outputs, normed, gated, residual = false }: SweptMatrix): LinearSlots {
+  return {
+    format,
+    rows,
+    width,
+    outputs,
+    rowOffset: 0,
+    segments: [{ begin: 0, end: outputs, column: 0, stride: outputs }],
+    biases: gated ? [undefined, undefined] : [undefined],
+    ...(normed ? { norm: { epsilon: 1e-6, offset: 0, gainRow: 0, prepared: false } } : {}),
+    ...(gated ? { gate: 'silu' } : {}),
+    residual,
+  };
+}
+
+/** A smaller matrix of the same width with its data, and what it gives in float64. */
+class Check {
+  readonly #device: Device;
+  readonly #matrix: SweptMatrix;
+  readonly #packed: readonly PackedWeight[];
+  readonly #attributes: FusedLinearAttributes;
+  readonly #inputs: Readonly<Record<string, Float32Array<ArrayBuffer>>>;
+  readonly #reference: Float64Array;
+
+  constructor(device: Device, matrix: SweptMatrix) {
+    const { format, rows, width, normed, gated, residual = false } = matrix;
+    const random = randomSource(1);
+    const vector = (count: number) => Float32Array.from({ length: count }, () => random.normal());
+    this.#device = device;
+    this.#matrix = matrix;
+    this.#packed = [
+      ...(normed ? [new Weight({ name: 'gain', shape: [width], format: 'f32' })] : []),
+      ...['w', ...(gated ? ['w2'] : [])].map((name) => new Weight({ name, shape: [checkedOutputs, width], format })),
+    ].map((weight, i) => packRandomWeight(weight, randomSource(i + 2)));
+    this.#attributes = {
+      ...(normed ? { norm: { epsilon: 1e-6, offset: 0, gain: true } } : {}),
+      biased: gated ? [false, false] : [false],
+      ...(gated ? { gate: 'silu' } : {}),
+      residual,
+    };
+    this.#inputs = { x: vector(rows * width), ...(residual ? { r: vector(rows * checkedOutputs) } : {}) };
+    const array = (values: ArrayLike<number>, shape: readonly number[]): NdArray => ({
+      shape,
+      dtype: 'f32',
+      data: Float64Array.from(values),
+    });
+    const operands = [
+      array(this.#inputs.x!, [rows, width]),
+      ...this.#packed.map(({ values, weight }) => array(values, weight.shape)),
+      ...(residual ? [array(this.#inputs.r!, [rows, checkedOutputs])] : []),
+    ];
+    this.#reference = Float64Array.from(fusedLinearOperation.reference(operands, this.#attributes)[0]!.data);
+  }
+
+  /** Outputs in a cut, and how far they are from the reference. */
+  async run(cut: MatvecCut): Promise<{ readonly bits: Uint32Array; readonly relativeError: number }> {
+    const [device, { rows, width, arithmetic }] = [this.#device, this.#matrix];
+    const choice: LinearChoice = {
+      ...linearChoice(device, arithmetic),
+      matvec: () => cut,
+      families: () => [{ name: 'one', cuts: () => [cut] }],
+      matmul: () => undefined,
+      preparesNorm: () => false,
+    };
+    const operation = defineOperation<FusedLinearAttributes>({
+      ...fusedLinearOperation,
+      lower: (lowering, { operands, attributes, outputs }) =>
+        lowerLinear(lowering, fusedLinearPlan(operands, attributes, outputs), choice),
+    });
+    const graph = trace((traced) => {
+      const x = traced.input('x', [rows, width]);
+      const residual = this.#inputs.r ? [traced.input('r', [rows, checkedOutputs])] : [];
+      const weights = this.#packed.map(({ weight }) => weight);
+      traced.output('y', traced.apply(operation, [x, ...weights, ...residual], this.#attributes)[0]!);
+    });
+    const store = new WeightStore(device);
+    if (this.#matrix.gated) store.group(this.#packed.slice(-2).map(({ weight }) => weight));
+    const program = await compile(graph, { device, name: 'swept', weights: store, arithmetic, fusion: false });
+    try {
+      store.allocate();
+      await packedUpload(this.#packed).upload(store);
+      for (const [name, values] of Object.entries(this.#inputs)) program.write(name, values);
+      const values = await device.scoped(() => {
+        const commands = new Commands(device).run(program);
+        const read = commands.read(program, 'y');
+        commands.submit();
+        return read as Promise<Float32Array<ArrayBuffer>>;
+      });
+      return { bits: new Uint32Array(values.buffer), relativeError: relativeError(values, this.#reference) };
+    } finally {
+      program.destroy();
+      store.destroy();
+    }
+  }
+}
+
+/**
+ * Times every cut of a matrix on the device's own clock: of each order of sums that there is a kernel for.
+ * @throws {@link MismatchError} when a cut is off from the reference, or from the bits of its family.
+ */
+export async function sweepLinear(device: Device, matrix: SweptMatrix): Promise<readonly SweptCut[]> {
+  const { format, arithmetic, width, outputs, gated } = matrix;
+  const slots = slotsOf(matrix);
+  const time = deviceTimer(device);
+  const check = new Check(device, matrix);
+  const { codes, scales } = weightBytes(format, outputs * (gated ? 2 : 1), width);
+  const swept: SweptCut[] = [];
+  for (const [order, family] of linearFamilies(linearDeviceKind(device), slots, arithmetic).entries()) {
+    const cuts = family.cuts(slots);
+    const errors: number[] = [];
+    let first: Uint32Array | undefined;
+    for (const cut of cuts) {
+      const { bits, relativeError: error } = await check.run(cut);
+      first ??= bits;
+      const differing = bits.reduce((sum, word, i) => sum + Number(word !== first![i]), 0);
+      if (!(error < tolerances[arithmetic]) || differing > 0) {
+        throw new MismatchError(
+          `${questionKey('matvec', slots, arithmetic)}, ${cutText(cut)}: error ${error}, and ${differing} of ${bits.length} values differ from those of ${cutText(cuts[0]!)}.`,
+        );
+      }
+      errors.push(error);
+    }
+    const question = linearQuestion({ key: family.name, candidates: cuts, name: cutText, slots, kernel: matvecOf });
+    const times = await time(cuts.map(question.work));
+    cuts.forEach((cut, i) => {
+      swept.push({
+        family: family.name,
+        cut: cutText(cut),
+        byDefault: order === 0 && i === 0,
+        microseconds: times[i]! / 1e3,
+        bytesPerSecond: ((codes + scales) / times[i]!) * 1e9,
+        relativeError: errors[i]!,
+      });
+    });
+  }
+  return swept;
+}
