@@ -44,6 +44,7 @@ test('what is left out has the defaults of the family', () => {
   });
   const theta = (fields: object) => lfm2Config({ ...shape, intermediate_size: 96, ...fields }).rope;
   expect(theta({})).toEqual(theta({ rope_theta: 1e6 }));
+  expect(theta({ rope_parameters: { rope_type: 'default' } })).toEqual(theta({}));
   expect(theta({ rope_theta: 1e4 })).not.toEqual(theta({}));
 });
 

@@ -51,7 +51,7 @@ export function lfm2Config(json: ConfigJson): Lfm2Config {
     rms_norm_eps: json['norm_eps'] ?? 1e-5,
     intermediate_size: either('block_ff_dim', 'intermediate_size'),
     tie_word_embeddings: either('tie_embedding', 'tie_word_embeddings') ?? true,
-    ...(written.has('rope_parameters') ? {} : { rope_theta: json['rope_theta'] ?? 1e6 }),
+    ...ropeBase(json),
   });
   const config = decoderConfig(fields, 'lfm2');
   const { hiddenSize: D, numAttentionHeads: H, numKeyValueHeads: K, headDim: E } = config;
@@ -82,6 +82,14 @@ export function lfm2Config(json: ConfigJson): Lfm2Config {
       ...mlpMatrices,
     ]),
   };
+}
+
+/** The base of rotary speeds, 10⁶ where nothing says another. */
+function ropeBase(json: ConfigJson): ConfigJson {
+  const theta = json['rope_theta'] ?? 1e6;
+  const parameters = json['rope_parameters'];
+  if (typeof parameters !== 'object' || parameters === null) return { rope_theta: theta };
+  return { rope_parameters: { rope_theta: theta, ...parameters } };
 }
 
 /** The mlp's width: with `block_auto_adjust_ff_dim` two thirds of what is written, times a factor, up to the next multiple. */

@@ -67,14 +67,14 @@ const laneMemory = {
 
 /** Sums the lanes of each output; the first lane has the total. */
 function total({ lanes, workgroup }: ExpertConstants): { readonly memory: string; readonly sum: string } {
-  if (lanes === 1) return { memory: laneMemory.alone(), sum: 'let all = share;' };
+  if (lanes === 1) return { memory: laneMemory.alone(), sum: 'let product = share;' };
   return {
     memory: laneMemory.together(workgroup),
     sum: /* wgsl */ `
   shares[local] = share;
   workgroupBarrier();
-  var all = 0f;
-  if (lane == 0u) { for (var i = 0u; i < ${lanes}u; i += 1u) { all += shares[local + i]; } }`,
+  var product = 0f;
+  if (lane == 0u) { for (var i = 0u; i < ${lanes}u; i += 1u) { product += shares[local + i]; } }`,
   };
 }
 
@@ -125,7 +125,7 @@ ${entry(c.workgroup)}
   var share = 0f;
   if (here) { share = expertDot(${expertRow(c)}, ${input}, lane); }
   ${sum}
-  if (lane == 0u && output < ${c.outputs}u && (here || ${absent})) { y[item * ${c.outputs}u + output] = all; }
+  if (lane == 0u && output < ${c.outputs}u && (here || ${absent})) { y[item * ${c.outputs}u + output] = product; }
 }`;
     },
   });
@@ -160,7 +160,7 @@ ${entry(c.workgroup)}
   }
   ${sum}
   let at = item * ${c.outputs}u + output;
-  if (lane == 0u && output < ${c.outputs}u) { y[at] = ${sums[turn].before} + all; }
+  if (lane == 0u && output < ${c.outputs}u) { y[at] = ${sums[turn].before} + product; }
 }`;
     },
   });
