@@ -1,11 +1,11 @@
 /** What `forerun bench --config … --random` measures, on a model small enough for a software adapter. */
 import { testDevice } from '@forerun/tensor/harness';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { reportEngine } from './engine-report.ts';
 import { engineReportText } from './engine-report-text.ts';
 import { randomEngine } from './random-engine.ts';
 import { corrupted } from './replay-report.ts';
-import { reportSpeculation, speculationRoom } from './speculation-report.ts';
+import { reportSpeculation } from './speculation-report.ts';
 import { speculationReportText } from './speculation-report-text.ts';
 
 const device = await testDevice();
@@ -23,10 +23,12 @@ const small = {
   tie_word_embeddings: false,
 };
 const made = { device, weights: 'q4', seed: 3, chunkTokens: [16] } as const;
+const random = await randomEngine(small, { ...made, capacityTokens: 2000 });
+afterAll(() => random.engine.destroy());
 
 describe('an engine with random weights', () => {
   it('is checked, then measured, and what does not fit is named', async () => {
-    const { engine, store, config } = await randomEngine(small, { ...made, capacityTokens: 2000 });
+    const { engine, store, config } = random;
     const report = await reportEngine(engine, {
       store,
       json: small,
@@ -35,7 +37,6 @@ describe('an engine with random weights', () => {
       contexts: [32, 4096],
       prefills: [16, 2048],
     });
-    engine.destroy();
     expect(report.output_checked).toBe(true);
     expect(report.check.exactWidths).toEqual([1, 4]);
     expect(report.check.layers.map(({ rows, problem }) => [rows, problem])).toEqual([
@@ -69,7 +70,6 @@ describe('an engine with random weights', () => {
 describe('speculation with random weights', () => {
   it('gives the plain text with replay, a draft model and every family of heads', async () => {
     const [context, tokens] = [24, 8];
-    const random = await randomEngine(small, { ...made, capacityTokens: context + speculationRoom(tokens) });
     const report = await reportSpeculation(random, {
       json: small,
       weights: 'q4',
@@ -82,7 +82,6 @@ describe('speculation with random weights', () => {
       heads: ['eagle3', 'mtp', 'medusa'],
       nodes: [4],
     });
-    random.engine.destroy();
     expect(report.output_checked).toBe(true);
     expect(report.left_out).toEqual(['width 5: not a class of widths']);
     const [fixed, chosen] = report.replay!.points;

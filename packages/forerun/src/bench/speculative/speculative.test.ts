@@ -4,22 +4,25 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { byteCheckpoint } from '../../../test/byte-checkpoint.ts';
 import { load } from '../../load/load.ts';
 import { bar } from '../../terminal/bar.ts';
-import { verifierMethod } from './methods.ts';
+import { judgesAt, verifierMethod } from './methods.ts';
 import { promptsOfFile, storyPrompts } from './prompts.ts';
 import { reportSpeculative } from './speculative-report.ts';
 import { speculativeReportText } from './speculative-report-text.ts';
 
 const device = await testDevice();
 const { folder, remove } = byteCheckpoint();
-afterAll(remove);
+const model = await load(folder, { device, capacityTokens: 64 });
+afterAll(() => {
+  model.close();
+  remove();
+});
 
 describe('reportSpeculative', () => {
   it('holds exact verifiers to the plain text, counts, and names what does not fit', async () => {
-    using model = await load(folder, { device, capacityTokens: 64 });
     const report = await reportSpeculative(model, {
       prompts: ['aaaaaaaa', 'x'.repeat(90)],
       drafters: ['n-gram'],
-      verifiers: ['sample-and-match', 'greedy', 'rejection-sampling', 'traversal-verification'].map(verifierMethod),
+      verifiers: ['sample-and-match', 'rejection-sampling', 'traversal-verification'].map(verifierMethod),
       temperatures: [0, 1],
       tokens: 8,
       pairs: 1,
@@ -28,7 +31,6 @@ describe('reportSpeculative', () => {
     expect(report.rows.map(({ verifier, temperature, output_equal }) => [verifier, temperature, output_equal])).toEqual(
       [
         ['sample-and-match', 0, true],
-        ['greedy', 0, true],
         ['rejection-sampling', 0, undefined],
         ['sample-and-match', 1, true],
         ['rejection-sampling', 1, undefined],
@@ -46,15 +48,19 @@ describe('reportSpeculative', () => {
       expect(row.ratio).toBeGreaterThan(0);
     }
     const text = speculativeReportText(report);
-    expect(text).toMatch(/n-gram +greedy +0\.0/);
+    expect(text).toMatch(/n-gram +rejection-sampling +0\.0/);
     expect(text).toMatch(/left out: n-gram under traversal-verification\. /);
   });
 
   it('refuses to compare nothing', async () => {
-    using model = await load(folder, { device, capacityTokens: 64 });
     const nothing = { prompts: [], drafters: [], verifiers: [], temperatures: [0], tokens: 8, pairs: 1 } as const;
     await expect(reportSpeculative(model, { ...nothing, width: 4 })).rejects.toThrow(ArgumentError);
   });
+});
+
+it('judgesAt: the greedy rule is one at temperature 0 alone', () => {
+  expect([0, 1].map((temperature) => judgesAt(verifierMethod('greedy'), temperature))).toEqual([true, false]);
+  expect(judgesAt(verifierMethod('block-verification'), 1)).toBe(true);
 });
 
 describe('promptsOfFile', () => {
