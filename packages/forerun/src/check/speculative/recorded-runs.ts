@@ -42,7 +42,7 @@ export interface Repetition {
 }
 
 /** Positions behind a run that its last round may reach. */
-const spareTokens = 80;
+const spareTokens = 8;
 
 /** Runs recorded loops on one engine. */
 export class LoopRunner {
