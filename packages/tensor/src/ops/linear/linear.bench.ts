@@ -3,12 +3,14 @@
  * model, random weights. Small matrices in
  * every format are held to their reference first, and a row's bits at every width to those of the row alone; then times are printed.
  *
- * Usage: `node linear.bench.ts [--shapes=qwen,llama] [--formats=q4] [--rows=1,2,4,8,16,32,64] [--sweep]`; one JSON object a line.
- * `--sweep` tries cuts of the decode kernel for each matrix and prints the best of each.
+ * Usage: `node linear.bench.ts [--shapes=qwen,llama] [--formats=q4] [--arithmetics=f32] [--rows=1,2,4,8,16,32,64] [--sweep]`; one JSON
+ * object a line. Kernels are those of the choice table, measured first. `--sweep` tries cuts of the decode kernel by words for each matrix
+ * and prints the best of each; `sweepLinear` of the harness tries those of every order of sums and arithmetic.
  */
 import type { Device } from '../../device/device.ts';
 import { requestDevice } from '../../device/device.ts';
 import { compile } from '../../compile/compile.ts';
+import type { Arithmetic } from '../../compile/lowering.ts';
 import { ForerunError } from '../../errors.ts';
 import { trace } from '../../graph/graph.ts';
 import { defineOperation } from '../../graph/operation.ts';
@@ -23,6 +25,7 @@ import { Commands } from '../../run/commands.ts';
 import { median, profile } from '../../run/profiler.ts';
 import type { Program } from '../../run/program.ts';
 import { fillRandom } from '../../run/random-weights.ts';
+import { deviceChoices } from '../../run/time-choices.ts';
 import { WeightStore } from '../../run/weight-store.ts';
 import { rmsNorm } from '../rms-norm/rms-norm.ts';
 import type { LinearChoice } from './linear-choice.ts';
@@ -139,16 +142,18 @@ async function spin(device: Device, program: Program, ms = 700): Promise<void> {
 async function timeChain(
   device: Device,
   name: string,
-  settings: { format: WeightFormat; rows: readonly number[]; bytesPerSecond: number },
+  settings: { format: WeightFormat; arithmetic: Arithmetic; rows: readonly number[]; bytesPerSecond: number },
 ) {
-  const { format, rows: widths, bytesPerSecond } = settings;
+  const { format, arithmetic, rows: widths, bytesPerSecond } = settings;
+  const choices = await deviceChoices(device);
   const chain = new Chain(shapes[name]!, format);
   const store = new WeightStore(device);
   const data = inputs(Math.max(...widths), chain.shape.hidden);
   let alone: Uint32Array | undefined;
   let single: number | undefined;
   for (const rows of widths) {
-    const program = await compile(chain.trace(rows), { device, name: `${name} ${format} ${rows}`, weights: store });
+    const options = { device, name: `${name} ${format} ${rows}`, weights: store, arithmetic, choices };
+    const program = await compile(chain.trace(rows), options);
     if (store.allocate().length > 0) await fillRandom(store, { seed: 1 });
     program.write('x', data.slice(0, rows * chain.shape.hidden));
     const values = await read(device, program, 'x');
@@ -185,6 +190,7 @@ async function timeChain(
     print({
       chain: name,
       format,
+      arithmetic,
       rows,
       gpuMs: +gpuMs.toFixed(4),
       ratio: +(gpuMs / single).toFixed(2),
@@ -315,6 +321,14 @@ async function sweep(
   }
 }
 
+/** Arithmetics that the device has, and how far they may be from the reference. */
+const tolerances: Readonly<Record<Arithmetic, number>> = { f32: 3e-6, f16: 4e-3, i8: 3e-2 };
+const able = (device: Device): readonly Arithmetic[] => [
+  'f32',
+  ...(device.has('shader-f16') ? (['f16'] as const) : []),
+  ...(device.hasLanguage('packed_4x8_integer_dot_product') ? (['i8'] as const) : []),
+];
+
 /** Holds small matrices in every format to the reference, by the kernels that the table gives. */
 async function check(device: Device): Promise<void> {
   for (const format of ['f32', 'f16', 'bf16', 'q8', 'q4'] as const) {
@@ -324,18 +338,22 @@ async function check(device: Device): Promise<void> {
       [8, 40, 100],
       [70, 65, 63],
       [130, 4100, 96],
+      [2, 70, 1024],
+      [7, 70, 1024],
     ] as const) {
       const packed = packRandomWeight(new Weight({ name: 'w', shape: [outputs, width], format }), randomSource(m));
       const gain = packRandomWeight(new Weight({ name: 'gain', shape: [width], format: 'f32' }), randomSource(m));
-      await hold(device, {
-        inputs: { x: { shape: [m, width] } },
-        body: ({ x }) => ({
-          y: linear(x, packed.weight),
-          z: linear(rmsNorm(x, gain.weight, { epsilon: 1e-6 }), packed.weight),
-        }),
-        ...packedUpload([packed, gain]),
-        tolerance: 3e-6,
-      });
+      for (const arithmetic of able(device))
+        await hold(device, {
+          inputs: { x: { shape: [m, width] } },
+          body: ({ x }) => ({
+            y: linear(x, packed.weight),
+            z: linear(rmsNorm(x, gain.weight, { epsilon: 1e-6 }), packed.weight),
+          }),
+          ...packedUpload([packed, gain]),
+          tolerance: tolerances[arithmetic],
+          arithmetic,
+        });
     }
   }
 }
@@ -348,7 +366,9 @@ const rows = option('rows', '1,2,4,8,16,32,64').split(',').map(Number);
 for (const name of option('shapes', device.adapter.kind === 'software' ? 'tiny' : 'qwen,llama').split(',')) {
   for (const format of option('formats', 'q4').split(',') as WeightFormat[]) {
     if (process.argv.includes('--sweep')) await sweep(device, name, { format, rows });
-    else await timeChain(device, name, { format, rows, bytesPerSecond: bandwidth.bytesPerSecond });
+    else
+      for (const arithmetic of option('arithmetics', 'f32').split(',') as Arithmetic[])
+        await timeChain(device, name, { format, arithmetic, rows, bytesPerSecond: bandwidth.bytesPerSecond });
   }
 }
 device.destroy();

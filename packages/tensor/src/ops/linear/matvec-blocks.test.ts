@@ -1,6 +1,10 @@
 /** Kernels that walk whole blocks, in every arithmetic that the device has: shader-f16 for f16, subgroups for the exchange of sums. */
 import { describe, expect, it } from 'vitest';
+import { compile } from '../../compile/compile.ts';
 import type { Arithmetic } from '../../compile/lowering.ts';
+import { requestDevice } from '../../device/device.ts';
+import { MissingFeatureError } from '../../errors.ts';
+import { trace } from '../../graph/graph.ts';
 import { defineOperation } from '../../graph/operation.ts';
 import type { WeightFormat } from '../../graph/weight.ts';
 import { Weight } from '../../graph/weight.ts';
@@ -12,12 +16,14 @@ import {
   randomSource,
   testDevice,
 } from '../../harness/index.ts';
+import { WeightStore } from '../../run/weight-store.ts';
 import { blockCandidates, blockCut } from './block-cut.ts';
 import type { FusedLinearAttributes } from './fused-linear.ts';
 import { fusedLinearOperation, fusedLinearPlan } from './fused-linear.ts';
 import type { LinearChoice } from './linear-choice.ts';
 import { linearChoice } from './linear-choice.ts';
 import { linearDeviceKind } from './linear-device.ts';
+import { linear } from './linear.ts';
 import { lowerLinear } from './lower-linear.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
 import { stageWorkgroup } from './stage-rows.wgsl.ts';
@@ -172,6 +178,19 @@ describe('matvec of whole blocks', () => {
       await holdRowsInvariant(device, { ...made, rows: { x: { shape: [288] } } } as never);
     });
   }
+
+  it('is refused by name in i8 where the language has no packed products', async () => {
+    const without = await requestDevice({ without: ['packed_4x8_integer_dot_product'] });
+    try {
+      const weight = new Weight({ name: 'w', shape: [8, 32], format: 'q4' });
+      const graph = trace((traced) => traced.output('y', linear(traced.input('x', [1, 32]), weight)));
+      const options = { device: without, name: 'refused', weights: new WeightStore(without) };
+      await expect(compile(graph, { ...options, arithmetic: 'i8' })).rejects.toThrow(MissingFeatureError);
+      await expect(compile(graph, { ...options, arithmetic: 'i8' })).rejects.toThrow(/'i8'.*packed_4x8.*'f32'/s);
+    } finally {
+      without.destroy();
+    }
+  });
 
   it('lists candidates that differ in nothing that changes bits', () => {
     for (const rows of [1, 2, 4, 8, 16, 64]) {
