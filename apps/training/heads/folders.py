@@ -1,7 +1,7 @@
 """Makes checkpoint folders of trained heads in their published layouts, and the outputs that tests hold them to.
 
     python heads/folders.py --heads OUT/heads.safetensors --target ../../packages/tiny/models/stories --out ../../packages/tiny/models \
-      --golden ../../packages/goldens/fixtures/speculative/stories-heads
+      --golden ../../packages/goldens/fixtures/stories/heads
 """
 
 import argparse

@@ -1,14 +1,29 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { stories, storiesDraft, type TinyCheckpoint } from './index.ts';
+import {
+  stories,
+  storiesBlock,
+  storiesDraft,
+  storiesEagle,
+  storiesMedusa,
+  storiesMtp,
+  type TinyCheckpoint,
+} from './index.ts';
 
 function json(checkpoint: TinyCheckpoint, file: string) {
   return JSON.parse(readFileSync(new URL(file, checkpoint.url), 'utf8'));
 }
 
+function weightFile({ files, url }: TinyCheckpoint): URL {
+  return new URL(
+    files.find((file) => file.endsWith('.safetensors'))!,
+    url,
+  );
+}
+
 /** Header of the weights and the number of bytes after it. */
-function weights({ url }: TinyCheckpoint) {
-  const file = readFileSync(new URL('model.safetensors', url));
+function weights(checkpoint: TinyCheckpoint) {
+  const file = readFileSync(weightFile(checkpoint));
   const headerBytes = Number(file.readBigUInt64LE(0));
   const { __metadata__: _, ...tensors } = JSON.parse(file.subarray(8, 8 + headerBytes).toString()) as Record<
     string,
@@ -17,7 +32,9 @@ function weights({ url }: TinyCheckpoint) {
   return { tensors, dataBytes: file.byteLength - 8 - headerBytes, file: file.subarray(8 + headerBytes) };
 }
 
-describe.each([stories, storiesDraft])('$name', (checkpoint) => {
+const heads = [storiesMedusa, storiesMtp, storiesEagle, storiesBlock];
+
+describe.each([stories, storiesDraft, ...heads])('$name', (checkpoint) => {
   test('the folder holds the files that are named, and no others', () => {
     expect(checkpoint.url.pathname.endsWith('/')).toBe(true);
     expect(readdirSync(checkpoint.url).sort()).toEqual([...checkpoint.files].sort());
@@ -30,9 +47,17 @@ describe.each([stories, storiesDraft])('$name', (checkpoint) => {
     const counts = Object.values(tensors).map(({ shape }) => shape.reduce((a, b) => a * b, 1));
     expect(counts.reduce((a, b) => a + b, 0)).toBe(checkpoint.parameters);
     expect(dataBytes).toBe(2 * checkpoint.parameters);
-    expect(statSync(new URL('model.safetensors', checkpoint.url)).size).toBeLessThanOrEqual(14_000_000);
+    expect(statSync(weightFile(checkpoint)).size).toBeLessThanOrEqual(14_000_000);
   });
 
+  test('no weight is infinite or not a number', () => {
+    const { file } = weights(checkpoint);
+    const bits = new Uint16Array(file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength));
+    expect(bits.filter((value) => (value & 0x7f80) === 0x7f80)).toHaveLength(0);
+  });
+});
+
+describe.each([stories, storiesDraft])('$name', (checkpoint) => {
   test('the config describes the weights', () => {
     const config = json(checkpoint, 'config.json');
     const { tensors } = weights(checkpoint);
@@ -50,12 +75,15 @@ describe.each([stories, storiesDraft])('$name', (checkpoint) => {
     // Blocks of 32 along the inputs of every matrix: the 4-bit and 8-bit formats need no padding.
     for (const size of [hidden, intermediate, config.num_attention_heads * headDim]) expect(size % 32).toBe(0);
   });
+});
 
-  test('no weight is infinite or not a number', () => {
-    const { file } = weights(checkpoint);
-    const bits = new Uint16Array(file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength));
-    expect(bits.filter((value) => (value & 0x7f80) === 0x7f80)).toHaveLength(0);
-  });
+test('heads are made for the story model, and all together fit into 4.5 MB', () => {
+  const target = json(stories, 'config.json');
+  for (const head of heads) {
+    expect(json(head, 'config.json')).toMatchObject({ hidden_size: target.hidden_size, vocab_size: target.vocab_size });
+  }
+  const bytes = heads.map((head) => statSync(weightFile(head)).size);
+  expect(bytes.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(4_500_000);
 });
 
 test('both models and the tokenizer share one vocabulary and one end token', () => {
