@@ -20,13 +20,13 @@ const poolTreeKernel = defineKernel({
     depths: write('u32'),
     count: write('u32'),
   },
-  wgsl: (c: { width: number; nodes: number }) => /* wgsl */ `
+  wgsl: (c: { width: number; nodes: number; lanes: number }) => /* wgsl */ `
 var<workgroup> rowOf: array<u32, ${c.nodes}>;
 var<workgroup> parentRow: array<u32, 64>;
 fn isBefore(a: u32, b: u32) -> bool { return scores[a] > scores[b] || (scores[a] == scores[b] && a < b); }
-@compute @workgroup_size(64)
+@compute @workgroup_size(${c.lanes})
 fn main(@builtin(local_invocation_index) lane: u32) {
-  for (var node = lane; node < ${c.nodes}u; node += 64u) {
+  for (var node = lane; node < ${c.nodes}u; node += ${c.lanes}u) {
     var better = 0u;
     if (scores[node] <= ${noScore}) { better = ${c.width}u; }
     for (var other = 0u; other < ${c.nodes}u && better < ${c.width - 1}u; other++) {
@@ -93,8 +93,10 @@ const poolTreeOperation = defineOperation<{ readonly width: number }>({
   lower(lowering, { operands, outputs, attributes: { width } }) {
     const [anchor, nodeTokens, nodeParents, scores] = operands as readonly [Tensor, Tensor, Tensor, Tensor];
     const [tokens, parents, depths, count] = outputs;
+    const { kind } = lowering.device.adapter;
     lowering.dispatch(poolTreeKernel, {
-      constants: { width, nodes: scores.shape[0]! },
+      // Each node is compared with each: more lanes for more nodes, where they are no threads of a processor.
+      constants: { width, nodes: scores.shape[0]!, lanes: kind === 'hardware' && scores.shape[0]! > 64 ? 256 : 64 },
       bindings: {
         anchor: lowering.tensor(anchor),
         nodeTokens: lowering.tensor(nodeTokens),
