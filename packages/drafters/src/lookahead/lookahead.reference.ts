@@ -82,20 +82,24 @@ export function proposeLookahead(
   return { rows, candidates };
 }
 
-/** Moves the window by what the target said behind its last row; gives the n-grams of its columns once it is full. */
+/**
+ * Moves the window by what the target said behind its last row; gives the n-grams of its columns once it is full. A tree that does not hold
+ * the window was another drafter's.
+ */
 export function moveWindow(
   words: Float64Array,
-  given: { readonly anchor: number; readonly topTokens: Float64Array; readonly candidates: number },
+  given: { readonly tokens: Float64Array; readonly topTokens: Float64Array; readonly candidates: number },
   sizes: LookaheadSizes,
 ): number[][] {
-  const { anchor, topTokens, candidates } = given;
+  const { tokens, topTokens, candidates } = given;
   const window = unpack(words, sizes);
   const ahead = window.slice(0, -1).flat().length;
   const results = window.at(-1)!.map((_, column) => topTokens[candidates + ahead + column]!);
   let ngrams = Array.from({ length: sizes.window }, () => Array.from({ length: sizes.ngram }, () => noToken));
+  if (window.flat().some((token, i) => tokens[candidates + i] !== token)) return ngrams;
   if (window.length === sizes.ngram - 1) {
     ngrams = ngrams.map((_, column) => [
-      [anchor, ...window[0]!][column]!,
+      [tokens[0]!, ...window[0]!][column]!,
       ...window.slice(1).map((row) => row[column]!),
       results[column]!,
     ]);

@@ -101,16 +101,16 @@ async function absorb(
     candidates: number;
     kept: number;
     length: number;
+    strange?: boolean;
   },
 ) {
   const { drafter, state } = drafterOf(sizes);
+  const { strange = false } = given;
+  const rows = given.tokens.slice(given.length, given.length + given.width);
+  if (!strange) given.window.flat().forEach((token, i) => (rows[given.candidates + i] = token));
   const { states } = await hold(device, {
     inputs: {
-      tokens: {
-        shape: [given.width],
-        dtype: 'u32',
-        data: given.tokens.slice(given.length, given.length + given.width),
-      },
+      tokens: { shape: [given.width], dtype: 'u32', data: rows },
       topTokens: { shape: [given.width, 1], dtype: 'u32', data: given.top },
       candidates: scalar(given.candidates),
       length: scalar(given.length),
@@ -240,6 +240,15 @@ describe('lookahead', () => {
       ),
     );
     expect(third.pool).toEqual(poolOf({ 6: [[3, 0, 5]], 1: [[4, 6, 6]], 2: [[5, 1, 0]] }, third.state));
+  });
+
+  it('leaves the window where it is when the tree was not its own', async () => {
+    const round = { width: 16, tokens: Array.from({ length: capacity }, () => 6), candidates: 2, kept: 1, length: 5 };
+    const top = Array.from({ length: 16 }, () => 1);
+    const sizes = { window: 3, fromText: false };
+    const { window, pool } = await absorb(sizes, { ...round, top, window: full, strange: true });
+    expect(window).toEqual(windowOf(full, sizes));
+    expect(pool.every((word) => word === 0)).toBe(true);
   });
 
   it('keeps n-grams of kept tokens', async () => {

@@ -109,7 +109,7 @@ const absorbOperation = defineOperation<TreeAttributes & { readonly kept: number
     const entries = looking
       ? moveWindow(
           window!.data,
-          { anchor: tokens!.data[0]!, topTokens: topTokens!.data, candidates: candidates!.data[0]! },
+          { tokens: tokens!.data, topTokens: topTokens!.data, candidates: candidates!.data[0]! },
           attributes,
         )
       : [];

@@ -167,7 +167,6 @@ const moveWindowWgsl = (c: AbsorbConstants) => {
   const last = windowWords(c) - 1;
   return /* wgsl */ `
   let filled = clamp(looked[${last}u], 1u, ${c.ngram - 1}u);
-  let full = filled == ${c.ngram - 1}u;
   for (var i = lane; i < ${last}u; i += 64u) { before[i] = looked[i]; }
   var lastRow = candidates[0];
   var results = firstLength(filled);
@@ -177,10 +176,22 @@ const moveWindowWgsl = (c: AbsorbConstants) => {
   }
   for (var column = lane; column < results; column += 64u) { fresh[column] = topTokens[min(lastRow + column, ${c.width - 1}u)]; }
   workgroupBarrier();
+  // Another drafter's tree may have been verified in place of this one.
+  for (var at = lane; at < firstLength(filled) + (filled - 1u) * otherLength(filled); at += 64u) {
+    var place = at;
+    if (at >= firstLength(filled)) {
+      let behind = at - firstLength(filled);
+      place = (1u + behind / otherLength(filled)) * ${columns}u + behind % otherLength(filled);
+    }
+    if (tokens[min(candidates[0] + at, ${c.width - 1}u)] != before[place]) { atomicStore(&isStrange, 1u); }
+  }
+  workgroupBarrier();
+  let own = atomicLoad(&isStrange) == 0u;
+  let full = filled == ${c.ngram - 1}u;
   for (var column = lane; column < ${c.window}u; column += 64u) {
     let entry = column * ${c.ngram}u;
     var key = ${noToken}u;
-    if (full) {
+    if (full && own) {
       key = tokens[0];
       if (column > 0u) { key = before[column - 1u]; }
     }
@@ -199,9 +210,9 @@ const moveWindowWgsl = (c: AbsorbConstants) => {
     let skipped = select(1u, 0u, full || filled == 1u);
     if (level == joins && column + skipped < results) { token = fresh[column + skipped]; }
     if (level < joins && column + shift < ${columns}u) { token = before[source * ${columns}u + column + shift]; }
-    looked[at] = token;
+    if (own) { looked[at] = token; }
   }
-  if (lane == 0u) { looked[${last}u] = min(filled + 1u, ${c.ngram - 1}u); }`;
+  if (lane == 0u && own) { looked[${last}u] = min(filled + 1u, ${c.ngram - 1}u); }`;
 };
 
 /** One workgroup: moves the window by what the target said behind its last row, and makes n-grams of its columns and of kept tokens. */
@@ -221,6 +232,7 @@ export const lookaheadAbsorbKernel = defineKernel({
 ${rowLengthsWgsl(c)}
 var<workgroup> before: array<u32, ${windowWords(c)}>;
 var<workgroup> fresh: array<u32, ${windowColumns(c) + 1}>;
+var<workgroup> isStrange: atomic<u32>;
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32) {
 ${c.looking ? moveWindowWgsl(c) : ''}

@@ -1,5 +1,5 @@
 /** Drafters without weights of their own change no token, whatever they guess. */
-import type { Drafter } from '@forerun/contracts';
+import type { Decoder, Drafter } from '@forerun/contracts';
 import type { GenerateRequest, GenerationStep } from '@forerun/decoding';
 import { Engine } from '@forerun/decoding';
 import { buildDatastore, lookahead, nGram, retrieval, suffix, tokenRecycling } from '@forerun/drafters';
@@ -11,20 +11,24 @@ import { toyDecoder } from './toy-decoder.ts';
 
 const device = await testDevice();
 const vocabSize = 6;
-const engine = await Engine.create({
-  device,
-  decoder: toyDecoder({ vocabSize, seed: 5, order: 2, scale: 6 }),
-  verifier: sampleAndMatch(),
-  noise: philoxNoise,
-  weights: { store: new WeightStore(device), fill: async () => undefined },
-  capacityTokens: 80,
-  chunkTokens: [16],
-});
+const decoder = toyDecoder({ vocabSize, seed: 5, order: 2, scale: 6 });
+
+const engineOf = (target: Decoder) =>
+  Engine.create({
+    device,
+    decoder: target,
+    verifier: sampleAndMatch(),
+    noise: philoxNoise,
+    weights: { store: new WeightStore(device), fill: async () => undefined },
+    capacityTokens: 80,
+    chunkTokens: [16],
+  });
+const engine = await engineOf(decoder);
 
 const prompt = [1, 2, 3, 1, 2];
 
-async function run(request: Pick<GenerateRequest, 'sampling' | 'width'>, drafter?: Drafter) {
-  const conversation = engine.open(drafter ? { drafter } : {});
+async function run(request: Pick<GenerateRequest, 'sampling' | 'width'>, drafter?: Drafter, on = engine) {
+  const conversation = on.open(drafter ? { drafter } : {});
   const steps: GenerationStep[] = [];
   for await (const step of conversation.generate({ prompt, maxTokens: 60, ...request })) steps.push(step);
   const tokens = [...conversation.tokens];
@@ -63,4 +67,15 @@ describe('look-up drafters', () => {
       }
     });
   }
+
+  it('make chains where the target verifies chains only', async () => {
+    const chains = await engineOf({ ...decoder, branching: false });
+    const text = buildDatastore(said);
+    for (const drafter of [suffix(), retrieval(text), tokenRecycling({ vocabSize }), lookahead({ vocabSize })]) {
+      const { tokens, accepted } = await run({ sampling: {}, width: 4 }, drafter, chains);
+      expect(tokens, drafter.name).toEqual(said);
+      expect(accepted, drafter.name).toBeGreaterThan(10);
+    }
+    chains.destroy();
+  });
 });

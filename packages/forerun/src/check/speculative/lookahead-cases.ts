@@ -104,7 +104,9 @@ async function poolInstanceDifference(
       const rows = new Uint32Array(columns.windowWidth);
       rows.set(new_results, 1 + past_tokens.slice(0, -1).flat().length);
       program.write('top', rows);
-      program.write('tokens', new Uint32Array(columns.windowWidth).fill(last_token, 0, 1));
+      const fed = new Uint32Array(columns.windowWidth);
+      fed.set([last_token, ...past_tokens.flat()]);
+      program.write('tokens', fed);
     },
     append_new_generated_pool: (program, one) => program.write('entry', Uint32Array.from(one.tokens ?? [])),
   };
