@@ -20,7 +20,7 @@ const vocabSize = 5;
 /** A token depends on the one before it only, so that a long text is many draws of a few distributions. */
 const toy: ToyOptions = { vocabSize, seed: 5, order: 1, scale: 3 };
 const decoder = toyDecoder(toy);
-const generated = 1000;
+const generated = 600;
 const engine = await Engine.create({
   device,
   decoder,
