@@ -89,10 +89,14 @@ const insertOperation = defineOperation<PoolSizes>({
  * Puts n-grams into a pool, in order: one that is known moves to the end, and where a token has as many as fit, the least recently seen
  * goes.
  *
- * @param pool `[V, stride]` u32: for each first token how many n-grams it has, then their other tokens
- * @param entries `[E, N]` u32; one whose first token is no id is passed over
+ * @param pool - `[V, stride]` u32: for each first token how many n-grams it has, then their other tokens
+ * @param entries - `[E, N]` u32; one whose first token is no id is passed over
  */
-export function insertNGrams(pool: State, entries: Tensor, sizes: PoolSizes): void {
+export function insertNGrams(
+  pool: State,
+  entries: Tensor,
+  sizes: { readonly ngram: number; readonly guesses: number },
+): void {
   const { ngram, guesses } = sizes;
   entries.graph.apply(insertOperation, [pool, entries], { ngram, guesses });
 }

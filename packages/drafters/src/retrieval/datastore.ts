@@ -23,10 +23,10 @@ export class DatastoreError extends ForerunError {
 }
 
 /**
- * Indexes text for {@link retrieval}: one document, or many between which no continuation reaches. Takes about a second a million tokens
+ * Indexes text for `retrieval`: one document, or many between which no continuation reaches. Takes about a second a million tokens
  * and is meant to be done once; {@link datastoreBytes} gives what to keep.
  *
- * @param documents tokens, u32 below 2^32 - 1
+ * @param documents - Tokens, u32 below 2^32 - 1
  * @throws {@link ArgumentError} for text without tokens, with more than {@link maxDatastoreTokens}, or with what is no token
  */
 export function buildDatastore(documents: ArrayLike<number> | readonly ArrayLike<number>[]): Datastore {

@@ -87,7 +87,7 @@ const lookUpOperation = defineOperation<LookUpAttributes>({
  * Source: He et al. 2023, "REST: Retrieval-Based Speculative Decoding", arXiv:2311.08252. There ties between equally frequent nodes
  * fall as a hash map has it; here to shallow nodes, then to smaller tokens.
  *
- * @param datastore From {@link buildDatastore} or {@link readDatastore}.
+ * @param datastore - From `buildDatastore` or `readDatastore`.
  * @throws {@link ArgumentError} for options that make no sense
  */
 export function retrieval(datastore: Datastore, options: RetrievalOptions = {}): RetrievalDrafter {
