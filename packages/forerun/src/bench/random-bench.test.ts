@@ -34,7 +34,7 @@ describe('an engine with random weights', () => {
       json: small,
       config,
       widths: [1, 4],
-      contexts: [32, 4096],
+      contexts: [32, 1024, 4096],
       prefills: [16, 2048],
     });
     expect(report.output_checked).toBe(true);
@@ -50,7 +50,7 @@ describe('an engine with random weights', () => {
     }
     expect(report.left_out).toHaveLength(2);
     for (const named of report.left_out) expect(named).toMatch(/max_position_embeddings.*1024/);
-    expect(report.contexts.map(({ context }) => context)).toEqual([32]);
+    expect(report.contexts.map(({ context }) => context)).toEqual([32, 1024]);
     const { decode } = report;
     expect(decode).toEqual(report.contexts[0]);
     for (const figure of [decode.ms_per_token, decode.floor_ms, decode.dispatches, decode.bytes]) {

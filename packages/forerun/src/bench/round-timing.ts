@@ -40,6 +40,9 @@ export function openLoopWords(engine: Engine, length: number): Uint32Array<Array
   return words;
 }
 
+/** The loop's reason for stopping at logits that are not numbers. */
+const notANumber = 4;
+
 /** Where the loop stands before rounds, and what is done after them. */
 class RoundLedger {
   readonly #engine: Engine;
@@ -65,7 +68,8 @@ class RoundLedger {
   async end(before: Uint32Array): Promise<void> {
     const after = await this.#options.states.read(this.#engine.loop.loop);
     const ran = after[loopWords.rounds]! - before[loopWords.rounds]!;
-    if (after[loopWords.stop] === 0 && ran === this.#options.rounds) return;
+    // The last round may be the one that fills the capacity.
+    if (ran === this.#options.rounds && after[loopWords.reason] !== notANumber) return;
     const why = ['', 'a stop token', 'the budget', 'the capacity', 'logits that are not numbers'];
     throw new MeasurementError(
       `${this.#program.name}: ${ran} of ${this.#options.rounds} rounds ran before ${why[after[loopWords.reason]!] || 'the loop'} stopped them, so their time says nothing. Use a larger capacity, other weights or fewer rounds.`,
