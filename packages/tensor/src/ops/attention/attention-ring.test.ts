@@ -9,6 +9,8 @@ import { appendKv } from '../append/append.ts';
 import { packHalves } from '../append/half.ts';
 import { moveRows } from '../append/move-rows.ts';
 import { attention, attentionOperation } from './attention.ts';
+import type { AttentionFamily } from './family.ts';
+import { attentionFamilies } from './family.ts';
 import type { AttentionMethod } from './operands.ts';
 
 const device = await testDevice();
@@ -43,10 +45,11 @@ async function run(one: {
   end: number;
   window: number;
   method?: AttentionMethod;
+  family?: AttentionFamily;
   packed?: boolean;
   tree?: boolean;
 }) {
-  const { slots, rows, end, window, method = 'split', packed = false, tree = false } = one;
+  const { slots, rows, end, window, method = 'split', family, packed = false, tree = false } = one;
   const { states, contents } = cacheOf(slots, end, packed);
   const length = end - rows;
   const path = Array.from({ length: rows * rows }, (_, i) => length + Math.min(i % rows, Math.floor(i / rows)));
@@ -66,6 +69,7 @@ async function run(one: {
           window,
           method,
           tree,
+          ...(family ? { family } : {}),
           ...(slots < positions ? { positions } : {}),
         })[0]!,
       };
@@ -85,10 +89,16 @@ describe('attention over a ring', () => {
     { rows: 17, end: 480, window: 100 },
     { rows: 5, end: 400, window: 64, packed: true },
     { rows: 9, end: 301, window: 20, tree: true },
-    { rows: 6, end: 90, window: 20, method: 'flash' as const },
-  ])('has the bits of the whole cache: %j', async (one) => {
+  ])('has the bits of the whole cache: $rows rows to $end, window $window', async (one) => {
     const slots = one.window - 1 + one.rows;
     expect(await run({ ...one, slots })).toEqual(await run({ ...one, slots: positions }));
+  });
+
+  it.each([
+    { how: 'in splits of hardware', family: attentionFamilies.hardware },
+    { how: 'in tiles', method: 'flash' as const },
+  ])('agrees with its reference $how', async (how) => {
+    await run({ ...how, rows: 6, end: 90, window: 20, slots: 25 });
   });
 
   it('takes rows at their places, and none past its last position', async () => {

@@ -13,7 +13,7 @@ import {
 } from '../../harness/index.ts';
 import { WeightStore } from '../../run/weight-store.ts';
 import { linear } from '../linear/linear.ts';
-import { expertLinear } from './expert-linear.ts';
+import { expertLinear, expertLinearOperation } from './expert-linear.ts';
 
 const device = await testDevice();
 
@@ -61,6 +61,29 @@ describe('expertLinear', () => {
         own: expertLinear(each, experts, ids),
         summed: expertLinear(each, experts, ids, { weights: shares }),
         sharedSum: expertLinear(x, experts, ids, { weights: shares }),
+      }),
+      weights,
+      upload,
+      tolerance: 2e-6,
+    });
+  });
+
+  it.each([
+    [8, 'f32', 50],
+    [32, 'q8', 300],
+    [32, 'f16', 260],
+  ] as const)('with %d lanes along K, as hardware has them, over %s of %d', async (lanes, format, K) => {
+    const { experts, weights, upload } = expertsOf(3, [21, K], format);
+    const [M, J] = [3, 2];
+    await hold(device, {
+      inputs: {
+        x: { shape: [M, K] },
+        ids: { shape: [M, J], dtype: 'u32', data: idsOf(M, J, 3) },
+        shares: { shape: [M, J] },
+      },
+      body: ({ x, ids, shares }, graph) => ({
+        one: graph.apply(expertLinearOperation, [x, ids, ...experts], { summed: false, lanes })[0]!,
+        summed: graph.apply(expertLinearOperation, [x, ids, shares, ...experts], { summed: true, lanes })[0]!,
       }),
       weights,
       upload,

@@ -13,6 +13,8 @@ import { type ExpertConstants, expertKernel, expertSumKernel, outputsPerWorkgrou
 interface ExpertAttributes {
   /** Whether a row's experts are weighed and summed. */
   readonly summed: boolean;
+  /** Lanes along K, which fix the order of sums; the device's by default. */
+  readonly lanes?: number;
 }
 
 type Operands<Value, Matrix> = readonly [x: Value, ids: Value, ...rest: (Value | Matrix)[]];
@@ -29,7 +31,7 @@ function parts<Value, Matrix>(operands: Operands<Value, Matrix>, { summed }: Exp
 }
 
 /** Operands: x, ids, the weights of a sum, and the experts' matrices in order. */
-const expertLinearOperation = defineOperation<ExpertAttributes>({
+export const expertLinearOperation = defineOperation<ExpertAttributes>({
   name: 'expert-linear',
   infer(operands, attributes) {
     const { x, ids, experts } = parts(operands as Operands<Tensor, Weight>, attributes);
@@ -61,7 +63,8 @@ const expertLinearOperation = defineOperation<ExpertAttributes>({
     const [M, J] = ids.shape as readonly [number, number];
     const { format, width, rows: outputsPerExpert } = experts[0]!;
     const { kind } = lowering.device.adapter;
-    const cut = { lanes: matvecLanes(kind, format, width), workgroup: kind === 'software' ? 32 : 128 };
+    const lanes = attributes.lanes ?? matvecLanes(kind, format, width);
+    const cut = { lanes, workgroup: kind === 'software' && lanes === 1 ? 32 : 128 };
     const items = weights ? M : M * J;
     const tiles = Math.ceil(outputsPerExpert / outputsPerWorkgroup(cut));
     const { codes, scales } = weightBytes(format, outputsPerExpert, width);
