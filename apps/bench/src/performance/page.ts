@@ -27,7 +27,7 @@ function decodeSection({ engines }: Results): string {
   const head = ['model', 'context', 'floor ms', 'GPU ms', 'encode ms', 'wall ms', 'of floor', 'dispatches', 'file'];
   return [
     '## One token',
-    'A step of plain decoding with sampling and bookkeeping. The floor is the bytes that the step must read over the bandwidth that a streaming read reached in the same run. Encode is the time of the host alone, wall the time from step to step.',
+    'A step of plain decoding with sampling and bookkeeping. The floor is the bytes that the step must read over the bandwidth that a streaming read reached in the same run. Encode is the time of the host alone, wall the time from step to step with several in flight; where it is the sum of the two, all steps were encoded before the first ran.',
     markdownTable(head, rows),
   ].join('\n\n');
 }

@@ -25,7 +25,7 @@ export function engineReportText(report: EngineReport): string {
   const kernels = report.kernels
     .slice(0, shownKernels)
     .map((kernel) => [
-      kernel.name,
+      kernel.name.replaceAll('.weight', ''),
       String(kernel.dispatches),
       ms(kernel.ms),
       ms(kernel.floor_ms),
@@ -38,7 +38,7 @@ export function engineReportText(report: EngineReport): string {
   return [
     `outputs ${report.output_checked ? 'checked' : 'WRONG'}: ${check.kernels.length} products of matrices within ${worst.toExponential(1)} of float64, a layer at ${check.layers.length} numbers of rows; row bits equal at widths ${check.exactWidths.join(', ')}`,
     ...off,
-    `bandwidth ${report.bandwidth_gb_per_s.toFixed(0)} GB/s, ${report.pipelines} pipelines`,
+    `bandwidth ${report.bandwidth_gb_per_s.toPrecision(3)} GB/s, ${report.pipelines} pipelines`,
     table([['', 'wall ms', 'GPU ms', 'encode ms', 'floor ms', 'of floor', 'dispatches'], ...steps]),
     ...(kernels.length > 0
       ? [table([[`kernels at ${report.decode.context}`, 'dispatches', 'ms', 'floor', 'of floor', ''], ...kernels])]
