@@ -5,21 +5,25 @@
  */
 import { ForerunError } from '../errors.ts';
 import type { AnyKernel } from '../kernel/define-kernel.ts';
+import type { Grid } from '../kernel/grid.ts';
 
 /** A buffer of a dispatch that is only timed. */
 export interface TimedBuffer {
   readonly bytes: number;
+  /** Every u32 of it; 0 without. */
+  readonly fill?: number;
   /** Read once in a program's run, as weights are: repeats read other memory, so that no cache holds it. */
   readonly streamed?: boolean;
 }
 
-/** A dispatch that is only timed: its buffers hold zeros. */
+/** A dispatch that is only timed. */
 export interface TimedDispatch {
   readonly kernel: AnyKernel;
   readonly constants: object;
   readonly uniforms: Readonly<Record<string, number>>;
   readonly buffers: Readonly<Record<string, TimedBuffer>>;
-  readonly workgroups: number;
+  /** In all, spread over a grid, or the grid. */
+  readonly workgroups: number | Grid;
 }
 
 /** What an operation asks: one of its candidates. They have the same bits, or the key is one for all that must have equal bits. */
@@ -55,7 +59,7 @@ export interface MeasuredChoice {
 }
 
 /** Changes with the kernels: answers of another version are forgotten. */
-const tableVersion = 1;
+const tableVersion = 2;
 
 const defaultMargin = 0.03;
 

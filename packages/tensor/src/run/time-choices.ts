@@ -7,6 +7,7 @@ import type { Pipeline } from '../device/pipelines.ts';
 import { usage } from '../device/usage.ts';
 import { DeviceLimitError, GpuValidationError, OutOfMemoryError } from '../errors.ts';
 import { packUniforms, uniformName } from '../kernel/define-kernel.ts';
+import type { Grid } from '../kernel/grid.ts';
 import { grid } from '../kernel/grid.ts';
 import { PassClock } from './pass-clock.ts';
 import { canProfile, median } from './profiler.ts';
@@ -26,7 +27,7 @@ const places = (bytes: number) => Math.max(1, Math.min(repeats, Math.floor(strea
 interface Prepared {
   readonly pipeline: Pipeline;
   readonly groups: readonly GPUBindGroup[];
-  readonly workgroups: number;
+  readonly workgroups: Grid;
 }
 
 /** Buffers that all candidates of a question share, by binding name; freed together. */
@@ -37,13 +38,20 @@ class Bench {
   constructor(device: Device, works: readonly (readonly TimedDispatch[])[]) {
     this.#device = device;
     const sizes = new Map<string, number>();
+    const fills = new Map<string, number>();
     for (const { buffers } of works.flat()) {
-      for (const [name, { bytes, streamed }] of Object.entries<TimedBuffer>(buffers)) {
+      for (const [name, { bytes, streamed, fill }] of Object.entries<TimedBuffer>(buffers)) {
         const size = streamed ? placeBytes(bytes) * places(bytes) : bytes;
         sizes.set(name, Math.max(sizes.get(name) ?? 0, size));
+        if (fill !== undefined) fills.set(name, fill);
       }
     }
-    for (const [name, bytes] of sizes) this.#buffers.set(name, device.storage(bytes, `timing ${name}`, 'other'));
+    for (const [name, bytes] of sizes) {
+      const buffer = device.storage(bytes, `timing ${name}`, 'other');
+      this.#buffers.set(name, buffer);
+      const fill = fills.get(name);
+      if (fill !== undefined) device.gpu.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(fill));
+    }
   }
 
   /** A dispatch with one bind group for each place of what it streams. */
@@ -70,7 +78,7 @@ class Bench {
         }),
       }),
     );
-    return { pipeline, groups, workgroups };
+    return { pipeline, groups, workgroups: typeof workgroups === 'number' ? grid(workgroups) : workgroups };
   }
 
   destroy(): void {
@@ -83,7 +91,7 @@ function encode(pass: GPUComputePassEncoder, work: readonly Prepared[]): void {
     for (const { pipeline, groups, workgroups } of work) {
       pass.setPipeline(pipeline.pipeline);
       pass.setBindGroup(0, groups[repeat % groups.length]!);
-      pass.dispatchWorkgroups(...grid(workgroups));
+      pass.dispatchWorkgroups(...workgroups);
     }
   }
 }

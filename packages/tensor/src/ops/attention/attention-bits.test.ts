@@ -1,11 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import type { Tensor } from '../../graph/tensor.ts';
 import { State } from '../../graph/state.ts';
+import type { ChoiceTimer } from '../../compile/choices.ts';
+import { ChoiceTable } from '../../compile/choices.ts';
+import { lower } from '../../compile/lower.ts';
+import { trace } from '../../graph/graph.ts';
+import { WeightStore } from '../../run/weight-store.ts';
 import { hold, holdRowsInvariant, randomSource, testDevice } from '../../harness/index.ts';
 import { packHalves } from '../append/half.ts';
 import { attentionOperation } from './attention.ts';
 import type { AttentionFamily } from './family.ts';
 import { attentionFamilies } from './family.ts';
+import { splitCandidates } from './split-question.ts';
 
 const device = await testDevice();
 const [heads, kvHeads, dim, positions] = [4, 2, 16, 640];
@@ -173,4 +179,54 @@ describe.each(Object.entries(attentionFamilies))("a row's bits (%s family)", (ki
     const expected = await alone({ ...chainLayout, packed: true }, { depth: 606, family });
     expect(await inTree({ depth: 606, length: 590, rows: 33, family, packed: true })).toEqual(expected);
   });
+});
+
+it('every cut of the choice table gives the same bits', async () => {
+  const sizes = {
+    rows: 2,
+    heads,
+    kvHeads,
+    keyDim: dim,
+    valueDim: dim,
+    capacity: 640,
+    ring: undefined,
+    packed: false,
+    window: undefined,
+    maxDepth: undefined,
+  };
+  const { software } = attentionFamilies;
+  const cuts = splitCandidates(sizes, software);
+  expect(cuts.length).toBeGreaterThan(4);
+  const expected = await alone(chainLayout, { depth: 606, family: software });
+  for (const family of cuts.slice(1)) {
+    expect([family.block, family.spanBlocks]).toEqual([software.block, software.spanBlocks]);
+    expect(await alone(chainLayout, { depth: 606, family }), JSON.stringify(family)).toEqual(expected);
+  }
+});
+
+it('the cut is asked of the choice table, once for a shape, and times full rows', async () => {
+  const asked: number[][] = [];
+  const timer: ChoiceTimer = async (works) => {
+    asked.push(works.flatMap((work) => work.map(({ buffers }) => buffers.depths!.fill!)));
+    return works.map((_, i) => works.length - i);
+  };
+  const table = new ChoiceTable({ identity: 'device', timer });
+  const { states } = cacheOf(chainLayout);
+  const graph = trace((t) => {
+    const rows = { depths: t.input('depths', [1], 'u32'), count: t.input('count', [1], 'u32') };
+    const length = t.input('length', [1], 'u32');
+    const q = t.input('q', [1, heads, dim]);
+    const options = { scale: 0.25, tree: false, method: 'split' as const };
+    const once = (of: Tensor) =>
+      t.apply(attentionOperation, [of, states[0], states[1], rows.depths, rows.count, length], options)[0]!;
+    t.output('y', once(once(q)));
+  });
+  const options = { device, weights: new WeightStore(device), arithmetic: 'f32', choices: table } as const;
+  let lowered = lower(graph, graph.nodes, options);
+  while (await table.measure()) lowered = lower(graph, graph.nodes, options);
+  expect(asked).toHaveLength(1);
+  expect(asked[0]!.every((depth) => depth === 699)).toBe(true);
+  const [answer] = Object.values(table.answers);
+  expect(lowered.dispatches[0]!.choice).toBe(answer!.chosen);
+  expect(answer!.chosen).toBe(Object.keys(answer!.nanoseconds).at(-1));
 });

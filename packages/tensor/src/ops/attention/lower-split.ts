@@ -2,40 +2,78 @@ import type { Lowering } from '../../compile/lowering.ts';
 import type { GraphNode } from '../../graph/graph.ts';
 import { combineKernel } from './combine.wgsl.ts';
 import { elementAccess } from './elements.ts';
+import type { Grid } from '../../kernel/grid.ts';
 import type { AttentionFamily } from './family.ts';
 import { splitPlan } from './family.ts';
 import type { AttentionAttributes } from './operands.ts';
 import { attentionOperands, attentionSizes } from './operands.ts';
+import type { SplitDispatch } from './split-question.ts';
+import { splitQuestion, splitText } from './split-question.ts';
 import { splitKernel } from './split.wgsl.ts';
 
 /** Appends the partial and the combine kernel, once for each pass of rows. */
-export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttributes>, family: AttentionFamily): void {
+export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttributes>, own: AttentionFamily): void {
   const { q, keys, values, depths, count, length, path, begins, sinks } = attentionOperands(
     node.operands,
     node.attributes,
   );
   const sizes = attentionSizes(node);
-  const { rows, heads, kvHeads, keyDim, valueDim, capacity, packed } = sizes;
-  const plan = splitPlan(sizes, family);
+  const { rows, heads, kvHeads, keyDim, valueDim, capacity, packed, ring } = sizes;
   const { scale, softcap } = node.attributes;
-  const key = elementAccess(keyDim, { packed });
-  const value = elementAccess(valueDim, { packed, least: Math.ceil(valueDim / family.lanes) });
-  const split = splitKernel({ key, value, tree: path !== undefined, begins: begins !== undefined });
-  const sinkPart = sinks && lowering.weight(sinks)[0]!;
-  const combine = combineKernel({ sinks: sinkPart !== undefined, begins: begins !== undefined });
-  const partials = lowering.scratch(plan.partialBytes, 'attention partials');
-  const partialKeys = family.block * plan.partialBlocks;
-  const cacheBytes = (4 / (packed ? 2 : 1)) * kvHeads * (keyDim + valueDim);
-  const known = (bound: number) => (bound > 0 ? Math.min(bound, capacity) : capacity);
-  const constants = { ...family, heads, valueDim, window: sizes.window, partialBlocks: plan.partialBlocks };
-  const { ring } = sizes;
   const score = { scale, ...(softcap === undefined ? {} : { softcap }) };
-  for (let rowBegin = 0; rowBegin < rows; rowBegin += plan.passRows) {
+  const sinkPart = sinks && lowering.weight(sinks)[0]!;
+  const known = (bound: number) => (bound > 0 ? Math.min(bound, capacity) : capacity);
+  const combine = combineKernel({ sinks: sinkPart !== undefined, begins: begins !== undefined });
+
+  /** The kernels of one pass of rows in a cut. */
+  const passOf = (family: AttentionFamily, rowBegin: number) => {
+    const plan = splitPlan(sizes, family);
     const passRows = Math.min(plan.passRows, rows - rowBegin);
+    const key = elementAccess(keyDim, { packed });
+    const value = elementAccess(valueDim, { packed, least: Math.ceil(valueDim / family.lanes) });
+    const { partialBlocks, groupHeads, groupRows } = plan;
+    const constants = { ...family, heads, valueDim, window: sizes.window, partialBlocks };
     const uniforms = { rowBegin, passRows: plan.passRows, partials: plan.partials, capacity };
-    lowering.dispatch(split, {
-      constants: { ...constants, kvHeads, keyDim, ring, groupHeads: plan.groupHeads, groupRows: plan.groupRows, score },
-      uniforms: { ...uniforms, rows: rowBegin + passRows, maxDepth: sizes.maxDepth ?? 0 },
+    const partialKeys = family.block * partialBlocks;
+    return {
+      passRows,
+      partialKeys,
+      split: {
+        kernel: splitKernel({ key, value, tree: path !== undefined, begins: begins !== undefined }),
+        constants: { ...constants, kvHeads, keyDim, ring, groupHeads, groupRows, score },
+        uniforms: { ...uniforms, rows: rowBegin + passRows, maxDepth: sizes.maxDepth ?? 0 },
+        workgroups: (bound: number): Grid => [
+          Math.min(plan.partials, Math.ceil(known(bound) / partialKeys)),
+          heads / groupHeads,
+          Math.ceil(passRows / groupRows),
+        ],
+      },
+      combine: {
+        kernel: combine,
+        constants,
+        uniforms: { ...uniforms, sinkBegin: sinkPart ? sinkPart.rowOffset * heads : 0 },
+        workgroups: (): Grid => [heads, passRows, 1],
+      },
+    };
+  };
+
+  const dispatches = (family: AttentionFamily): SplitDispatch[] => {
+    const { split, combine: last } = passOf(family, 0);
+    return [split, { ...last, uniforms: { ...last.uniforms, sinkBegin: 0 } }] as unknown as SplitDispatch[];
+  };
+  // A family that was asked for is taken as it is.
+  const family =
+    node.attributes.family === undefined && lowering.choices
+      ? lowering.choices.pick(splitQuestion({ sizes, family: own, dispatches }))
+      : own;
+  const plan = splitPlan(sizes, family);
+  const partials = lowering.scratch(plan.partialBytes, 'attention partials');
+  const cacheBytes = (4 / (packed ? 2 : 1)) * kvHeads * (keyDim + valueDim);
+  for (let rowBegin = 0; rowBegin < rows; rowBegin += plan.passRows) {
+    const { split, combine: last, passRows, partialKeys } = passOf(family, rowBegin);
+    lowering.dispatch(split.kernel, {
+      ...split,
+      choice: splitText(family),
       bindings: {
         q: lowering.tensor(q),
         keys: lowering.state(keys),
@@ -46,17 +84,11 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
         ...(begins ? { begins: lowering.tensor(begins) } : {}),
         partials,
       },
-      workgroups: (bound) => [
-        Math.min(plan.partials, Math.ceil(known(bound) / partialKeys)),
-        heads / plan.groupHeads,
-        Math.ceil(passRows / plan.groupRows),
-      ],
       bytes: (bound) => known(bound) * cacheBytes,
       flops: (bound) => 2 * passRows * known(bound) * heads * (keyDim + valueDim),
     });
-    lowering.dispatch(combine, {
-      constants,
-      uniforms: { ...uniforms, sinkBegin: sinkPart ? sinkPart.rowOffset * heads : 0 },
+    lowering.dispatch(last.kernel, {
+      ...last,
       bindings: {
         partials,
         depths: lowering.tensor(depths),
@@ -65,7 +97,6 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
         ...(sinkPart ? { sinks: sinkPart.codes } : {}),
         y: lowering.tensor(node.outputs[0]!),
       },
-      workgroups: [heads, passRows, 1],
       bytes: (bound) => passRows * heads * (valueDim + 2) * 4 * Math.ceil(known(bound) / partialKeys),
     });
   }
