@@ -13,6 +13,7 @@ const folder = fileURLToPath(new URL('../../fixtures/speculative', import.meta.u
 describe('golden cases of verdicts', { timeout: 600_000 }, () => {
   it.each([
     'eagle-posterior',
+    'eagle-posterior-processors',
     'hf-speculative-sampling',
     'medusa-buffers',
     'medusa-select',
@@ -39,6 +40,9 @@ describe('golden cases of verdicts', { timeout: 600_000 }, () => {
       for (const [other, text] of [
         ['telepathy', '{ "case": "telepathy" }'],
         ['torn', '{ "case": '],
+        ['unnamed', '{ "case": "medusa-buffers-again", "choices": {} }'],
+        ['untold', '{ "case": "medusa-buffers", "params": { "topk": 10 }, "choices": { "chain": [[0], [0, 0]] } }'],
+        ['wrong', '{ "case": "medusa-select", "params": {}, "choices": {}, "instances": [{}] }'],
       ] as const) {
         await cp(join(folder, 'medusa-buffers'), join(copy, other), { recursive: true });
         await writeFile(join(copy, other, 'case.json'), text);
@@ -46,10 +50,13 @@ describe('golden cases of verdicts', { timeout: 600_000 }, () => {
       const seen: string[] = [];
       const result = await checkSpeculative(copy, device, { onCase: (one) => seen.push(caseLine(one)) });
       expect(result.ok).toBe(false);
-      expect(caseTotal(result)).toBe('0/3');
+      expect(caseTotal(result)).toBe('0/6');
       expect(seen[0]).toMatch(new RegExp(`^${name}  ${facts.instances[1]!.name}, tokens: got .* expected`));
       expect(seen[1]).toBe('telepathy  not built');
       expect(seen[2]).toMatch(/^torn {2}golden-file: /);
+      expect(seen[3]).toBe('unnamed  case.json lacks params');
+      expect(seen[4]).toMatch(/^untold {2}golden-file: .*expected a tensor chain\.attn_mask, got none/);
+      expect(seen[5]).toMatch(/^wrong {2}.*not of the expected form/);
     } finally {
       await rm(copy, { recursive: true });
     }

@@ -22,37 +22,61 @@ import { eaglePosterior, speculativeSampling, verifierRuns } from './verdict-cas
 /** Holds one case: what differs first, or nothing. */
 export type CaseRunner = (one: SpeculativeCase) => Promise<string | undefined>;
 
+/** What holds a case, and the facts that its case.json has to list. */
+interface Method {
+  readonly run: CaseRunner;
+  readonly facts: readonly string[];
+}
+
+const draft: Method = { run: eagleDraft, facts: ['trees'] };
+const heads: Method = { run: hydraCase, facts: ['runs'] };
+const model: Method = { run: modelCase, facts: [] };
+const qwen: Method = { run: qwenModule, facts: [] };
+const deepseek: Method = { run: deepseekModule, facts: ['runs'] };
+
+const methods = new Map<string, Method>([
+  ['draft-llama', model],
+  ['eagle-loop', { run: eagleLoop, facts: ['runs'] }],
+  ['eagle-posterior', { run: eaglePosterior, facts: ['instances'] }],
+  ['eagle1', draft],
+  ['eagle1-static', { run: eagleStatic, facts: ['trees', 'runs'] }],
+  ['eagle3', draft],
+  ['eagle3-full-vocab', draft],
+  ['hf-assisted', { run: assistedRuns, facts: ['runs'] }],
+  ['hf-prompt-lookup', { run: promptLookup, facts: ['sequences', 'instances', 'runs'] }],
+  ['hf-speculative-sampling', { run: speculativeSampling, facts: ['instances'] }],
+  ['hydra-mlp', heads],
+  ['hydra-prefix-mlp', heads],
+  ['layerskip', { run: layerSkip, facts: ['params', 'tensors', 'runs'] }],
+  ['lookahead', { run: lookaheadCase, facts: ['pool_operations', 'runs'] }],
+  ['medusa-buffers', { run: medusaBuffers, facts: ['params', 'choices'] }],
+  ['medusa-heads', { run: medusaHeadLogits, facts: [] }],
+  ['medusa-loop', { run: medusaLoop, facts: ['runs'] }],
+  ['medusa-select', { run: medusaSelect, facts: ['params', 'choices', 'instances'] }],
+  ['mtp-deepseek-v3', deepseek],
+  ['mtp-glm4-moe', deepseek],
+  ['mtp-mimo', { run: mimoModule, facts: [] }],
+  ['mtp-qwen3-5', qwen],
+  ['mtp-qwen3-next', qwen],
+  ['retrieval', { run: retrievalCase, facts: ['queries'] }],
+  ['target-llama', model],
+  ['typical-acceptance', { run: typicalSets, facts: ['sets'] }],
+  ['verifier-exact', { run: verifierExact, facts: ['params', 'results'] }],
+  ['verifier-runs', { run: verifierRuns, facts: ['chains', 'trees'] }],
+]);
+
 /** Runner of each case, by the name in its case.json. */
-export const caseRunners: Readonly<Record<string, CaseRunner>> = {
-  'draft-llama': modelCase,
-  'eagle-loop': eagleLoop,
-  'eagle-posterior': eaglePosterior,
-  eagle1: eagleDraft,
-  'eagle1-static': eagleStatic,
-  eagle3: eagleDraft,
-  'eagle3-full-vocab': eagleDraft,
-  'hf-assisted': assistedRuns,
-  'hf-prompt-lookup': promptLookup,
-  'hf-speculative-sampling': speculativeSampling,
-  'hydra-mlp': hydraCase,
-  'hydra-prefix-mlp': hydraCase,
-  layerskip: layerSkip,
-  lookahead: lookaheadCase,
-  'medusa-buffers': medusaBuffers,
-  'medusa-heads': medusaHeadLogits,
-  'medusa-loop': medusaLoop,
-  'medusa-select': medusaSelect,
-  'mtp-deepseek-v3': deepseekModule,
-  'mtp-glm4-moe': deepseekModule,
-  'mtp-mimo': mimoModule,
-  'mtp-qwen3-5': qwenModule,
-  'mtp-qwen3-next': qwenModule,
-  retrieval: retrievalCase,
-  'target-llama': modelCase,
-  'typical-acceptance': typicalSets,
-  'verifier-exact': verifierExact,
-  'verifier-runs': verifierRuns,
-};
+export const caseRunners: Readonly<Record<string, CaseRunner>> = Object.fromEntries(
+  Array.from(methods, ([name, { run }]) => [name, run]),
+);
+
+/** The method of a case: the one of its name, or the longest that its name goes on from, as in `eagle1-static-seed-3`. */
+function methodOf(name: string): Method | undefined {
+  const longest = [...methods.keys()]
+    .filter((known) => name === known || (/^[-_.]/.test(name.slice(known.length)) && name.startsWith(known)))
+    .reduce((best, known) => (known.length > best.length ? known : best), '');
+  return methods.get(longest);
+}
 
 /** How a case compares. */
 export interface CaseResult {
@@ -97,7 +121,8 @@ export async function checkSpeculative(
     const source = beside(name);
     if (!(await source.exists('case.json', { signal }).catch(() => false))) continue;
     signal?.throwIfAborted();
-    const difference = await differenceIn(() => openCase(source, device, { signal, beside }));
+    const difference = await differenceIn(source.describe(), () => openCase(source, device, { signal, beside }));
+    signal?.throwIfAborted();
     const result: CaseResult = difference === undefined ? { name } : { name, difference };
     cases.push(result);
     onCase?.(result);
@@ -109,14 +134,21 @@ export async function checkSpeculative(
 }
 
 /** What differs in a case; a case that its method refuses, or that cannot be read, differs too. */
-async function differenceIn(open: () => Promise<SpeculativeCase>): Promise<string | undefined> {
+async function differenceIn(where: string, open: () => Promise<SpeculativeCase>): Promise<string | undefined> {
   try {
     const one = await open();
-    const runner = caseRunners[one.name];
-    return runner ? await runner(one) : 'not built';
+    const method = methodOf(one.name);
+    if (!method) return 'not built';
+    const missing = method.facts.filter((fact) => typeof one.facts[fact] !== 'object' || one.facts[fact] === null);
+    return missing.length > 0 ? `case.json lacks ${missing.join(', ')}` : await method.run(one);
   } catch (error) {
-    if (error instanceof ForerunError && error.code !== 'device-lost' && error.code !== 'aborted') {
+    if (error instanceof ForerunError) {
+      if (error.code === 'device-lost' || error.code === 'aborted') throw error;
       return `${error.code}: ${error.message}`;
+    }
+    // Cases are data from elsewhere: what a runner trips over in one is no reason to leave out those behind it.
+    if (error instanceof TypeError || error instanceof RangeError) {
+      return `${where}: its case.json or tensors are not of the expected form (${error.message})`;
     }
     throw error;
   }

@@ -157,7 +157,7 @@ export async function medusaSelect(one: SpeculativeCase): Promise<string | undef
         (one.has(`${instance.name}.head_logits`) ? await candidateDifference(judged, topk) : undefined) ??
         (roots.length > 0 ? await firstDifference(roots, (root) => rootDifference(judged, root)) : undefined) ??
         (await firstDifference(instance.evaluate, (evaluation) =>
-          evaluation.args.sampling === 'nucleus'
+          evaluation.args.sampling === 'nucleus' && evaluation.args.temperature > 0
             ? nucleusDifference(judged, evaluation)
             : evaluationDifference(judged, evaluation),
         ))
@@ -196,9 +196,12 @@ async function candidateDifference(
   return listDifference(`${instance.name}, candidates`, got, tokens);
 }
 
-/** The verifier that chooses as Medusa does with these settings. */
-function typicalOf(args: Evaluation['args'], next: 'most-likely' | 'drawn' = 'most-likely'): Verifier {
-  return typicalAcceptance({ epsilon: args.posterior_threshold!, delta: args.posterior_alpha!, next });
+/** The verifier that chooses as Medusa does with these settings; thresholds that are not given are those of the published functions. */
+function typicalOf(
+  { posterior_threshold: epsilon = 0.3, posterior_alpha: delta = 0.09 }: Evaluation['args'],
+  next: 'most-likely' | 'drawn' = 'most-likely',
+): Verifier {
+  return typicalAcceptance({ epsilon, delta, next });
 }
 
 async function rootDifference({ one, programs, instance }: Judged, root: Root): Promise<string | undefined> {
@@ -223,14 +226,19 @@ async function evaluationDifference(
   { one, programs, instance, shape, tokens }: Judged,
   { method, args, accepted_tokens: want }: Evaluation,
 ): Promise<string | undefined> {
-  const verifier = args.sampling ? typicalOf(args) : greedy();
-  const decided = await programs.judge(`${args.posterior_threshold} ${args.posterior_alpha}`, verifier, {
-    tokens,
-    parents: shape.parents,
-    logits: rowsOf(await one.tensor(`${instance.name}.tree_logits`)),
-    uniforms: [],
-    sampling: { temperature: args.temperature },
-  });
+  // Upstream is greedy at temperature 0, whatever the sampling, and typical where no sampling is named.
+  const verifier = args.temperature === 0 ? greedy() : typicalOf(args);
+  const decided = await programs.judge(
+    `${verifier.name} ${args.posterior_threshold} ${args.posterior_alpha}`,
+    verifier,
+    {
+      tokens,
+      parents: shape.parents,
+      logits: rowsOf(await one.tensor(`${instance.name}.tree_logits`)),
+      uniforms: [],
+      sampling: { temperature: args.temperature },
+    },
+  );
   const accepted = decided.path.map((row) => tokens[row]!);
   // Upstream compares its padding, token 0, like a draft: where the target wants 0 behind a leaf, that counts as accepted.
   const padded = want.length === accepted.length + 1 && want.at(-1) === 0 && decided.next === 0;
@@ -244,7 +252,7 @@ async function nucleusDifference(
 ): Promise<string | undefined> {
   const logits = rowsOf(await one.tensor(`${instance.name}.tree_logits`));
   const uniforms = rowsOf(await one.tensor(`${instance.name}.${method}.uniforms`));
-  const sampling: SamplingSettings = { temperature: args.temperature, topP: args.top_p! };
+  const sampling: SamplingSettings = { temperature: args.temperature, topP: args.top_p ?? 0.8 };
   let best: number[] = [tokens[0]!];
   for (const [index, path] of leafPaths(shape).entries()) {
     const chain = path.map((row) => tokens[row]!);

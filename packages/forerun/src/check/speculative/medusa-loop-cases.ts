@@ -43,10 +43,20 @@ export async function medusaLoop(one: SpeculativeCase): Promise<string | undefin
 }
 
 function verdictOf({ args, choices, rounds }: MedusaRun): Omit<Repetition, 'drafter'> {
-  const { temperature, sampling, posterior_threshold: epsilon, posterior_alpha: delta, top_p: topP = 1 } = args;
+  const {
+    temperature,
+    sampling = 'typical',
+    posterior_threshold = 0.09,
+    posterior_alpha = 0.3,
+    top_p: topP = 0.8,
+  } = args;
   if (temperature === 0) return { verifier: greedy() };
   if (sampling === 'typical') {
-    const verifier = typicalAcceptance({ epsilon: epsilon!, delta: delta!, next: 'most-likely' });
+    const verifier = typicalAcceptance({
+      epsilon: posterior_threshold,
+      delta: posterior_alpha,
+      next: 'most-likely',
+    });
     return { verifier, sampling: { temperature } };
   }
   const roots = rounds.map(({ root_uniforms: own = [] }) => own);

@@ -19,6 +19,7 @@ import {
   traversalVerification,
 } from '@forerun/verifiers';
 import type { Verifier } from '@forerun/contracts';
+import type { SamplingSettings } from '@forerun/tensor';
 import { firstDifference, listDifference, numberDifference, rowsOf, type SpeculativeCase } from './speculative-case.ts';
 import { VerdictPrograms } from './verdict-program.ts';
 
@@ -217,6 +218,34 @@ interface PosteriorResult {
   readonly sample_p: string;
 }
 
+/** A uniform in the middle of those that draw a token from a distribution. */
+function middleOf(p: Float64Array, token: number): number {
+  const sum = (end: number) => p.subarray(0, end).reduce((total, share) => total + share, 0);
+  return (sum(token) + sum(token + 1)) / 2 / sum(p.length);
+}
+
+/** Logits and settings that sample as EAGLE's processors do: temperature, then top-p, then top-k. Ours cut to the top-k first. */
+function processedLogits(
+  logits: readonly Float64Array[],
+  { temperature, top_p: topP = 0, top_k: topK = 0 }: NonNullable<PosteriorResult['processor']>,
+): { readonly masked: readonly Float64Array[]; readonly sampling: SamplingSettings } {
+  // Upstream takes no top-p outside of (0, 1) into account.
+  const nucleus = topP > 0 && topP < 1;
+  if (!nucleus || topK === 0) return { masked: logits, sampling: { temperature, topP: nucleus ? topP : 1, topK } };
+  const masked = logits.map((row) => {
+    const p = softmaxOf(row.map((logit) => logit / temperature));
+    let mass = 0;
+    const kept = new Set<number>();
+    for (const token of [...p.keys()].toSorted((a, b) => p[b]! - p[a]!)) {
+      if (mass > topP) break;
+      mass += p[token]!;
+      kept.add(token);
+    }
+    return row.map((logit, token) => (kept.has(token) ? logit : -Infinity));
+  });
+  return { masked, sampling: { temperature, topK } };
+}
+
 /** Verdicts of EAGLE on trees of certain drafts, greedy and sampled. */
 export async function eaglePosterior(one: SpeculativeCase): Promise<string | undefined> {
   const programs = new VerdictPrograms(one.device);
@@ -235,30 +264,28 @@ export async function eaglePosterior(one: SpeculativeCase): Promise<string | und
         const { method, processor, uniforms = [] } = result;
         const what = `${name}, ${method}`;
         const verifier = processor ? rejectionSampling({ drafts: 'certain' }) : greedy();
+        const sampleP = (await one.tensor(result.sample_p)).data;
+        const likely = sampleP.indexOf(Math.max(...sampleP));
+        const { masked, sampling } = processor ? processedLogits(logits, processor) : { masked: logits, sampling: {} };
         const decided = await programs.judge(verifier.name, verifier, {
           tokens,
           parents,
-          logits,
-          uniforms,
-          sampling: processor
-            ? { temperature: processor.temperature, topP: processor.top_p ?? 1, topK: processor.top_k ?? 0 }
-            : {},
+          logits: masked,
+          // Upstream draws the next token elsewhere and records no uniform for it: one in the middle of the likeliest token's share.
+          uniforms: processor ? [...uniforms, middleOf(sampleP, likely)] : [],
+          sampling,
         });
-        const sampleP = (await one.tensor(result.sample_p)).data;
         const accepted = listDifference(
           what,
           decided.path.map((row) => tokens[row]!),
           result.accepted_tokens,
         );
-        if (accepted || !processor) {
-          return accepted ?? listDifference(`${what}, next`, [decided.next], [sampleP.indexOf(Math.max(...sampleP))]);
-        }
-        // Upstream draws the next token elsewhere: no uniform is recorded for it, and the list goes on with 0.
+        if (accepted || !processor) return accepted ?? listDifference(`${what}, next`, [decided.next], [likely]);
         const chance = listChance(uniforms);
         const verdict = multiRoundReference({ tokens, parents }, { p: decided.p }, { chance, source: 'certain' });
         return (
           numberDifference(`${what}, distribution`, { got: verdict.next, want: sampleP, most: 2e-6 }) ??
-          listDifference(`${what}, next`, [decided.next], [inverseDraw(sampleP, 0)])
+          listDifference(`${what}, next`, [decided.next], [likely])
         );
       });
     });

@@ -56,8 +56,8 @@ interface Compiled {
   readonly settings: State;
 }
 
-/** Most uniforms of a round. */
-const listLength = 128;
+/** Fewest uniforms that a program has room for; lists that are longer get programs of their own. */
+const shortList = 128;
 
 /** Runs verifiers on given trees: the kernels that generate uses, a program for each verifier and shape. */
 export class VerdictPrograms {
@@ -74,8 +74,10 @@ export class VerdictPrograms {
     const vocabSize = given.logits[0]!.length;
     const depths = Array.from({ length: width }, () => 0);
     for (let row = 1; row < width; row++) depths[row] = given.parents ? depths[given.parents[row]!]! + 1 : row;
-    const shape = [key, width, vocabSize, given.parents ? Math.max(...depths) : 'chain', given.q !== undefined];
-    const known = this.#programs.get(shape.join(' ')) ?? this.#compile(verifier, given, Math.max(...depths));
+    const depth = Math.max(...depths);
+    const listLength = Math.max(shortList, given.uniforms.length);
+    const shape = [key, width, vocabSize, given.parents ? depth : 'chain', given.q !== undefined, listLength];
+    const known = this.#programs.get(shape.join(' ')) ?? this.#compile(verifier, given, { depth, listLength });
     this.#programs.set(shape.join(' '), known);
     const { program, buffers, settings } = await known;
 
@@ -106,7 +108,11 @@ export class VerdictPrograms {
     };
   }
 
-  async #compile(verifier: Verifier, { tokens: rows, logits: matrix, parents, q }: GivenTree, depth: number) {
+  async #compile(
+    verifier: Verifier,
+    { tokens: rows, logits: matrix, parents, q }: GivenTree,
+    { depth, listLength }: { readonly depth: number; readonly listLength: number },
+  ) {
     const [width, vocabSize] = [rows.length, matrix[0]!.length];
     const settings = new State({ name: 'settings', shape: [samplingWords], dtype: 'u32' });
     const counts = new State({ name: 'counts', shape: [2, vocabSize], dtype: 'u32' });
