@@ -25,7 +25,8 @@ interface Step {
 export interface KernelRow {
   readonly name: string;
   readonly dispatches: number;
-  readonly bytes: number;
+  /** Absent where it was not reckoned. */
+  readonly bytes?: number;
   readonly ms: number;
 }
 
