@@ -25,9 +25,11 @@ interface OpenModule {
 
 function embeddingAndHead(checkpoint: Checkpoint): { target: HeadTarget; owned: OwnedWeights } {
   const w = checkpoint.weights();
-  const [vocabSize, hiddenSize] = (checkpoint.tensors.get('lm_head.weight')?.shape ?? [0, 0]) as [number, number];
+  const names = ['lm_head.weight', 'model.embed_tokens.weight'];
+  const tied = !checkpoint.tensors.has('lm_head.weight');
+  const [vocabSize, hiddenSize] = (checkpoint.tensors.get(names[Number(tied)]!)?.shape ?? [0, 0]) as [number, number];
   const input = w.at('model').at('embed_tokens').tensor('weight', [vocabSize, hiddenSize]);
-  const output = w.at('lm_head').tensor('weight', [vocabSize, hiddenSize]);
+  const output = tied ? input : w.at('lm_head').tensor('weight', [vocabSize, hiddenSize]);
   const target: HeadTarget = {
     vocabSize,
     hiddenSize,
@@ -36,7 +38,7 @@ function embeddingAndHead(checkpoint: Checkpoint): { target: HeadTarget; owned: 
     embed: (tokens) => embedding(input, tokens),
     head: (normed) => linear(normed, output),
   };
-  return { target, owned: { checkpoint, weights: [output, input] } };
+  return { target, owned: { checkpoint, weights: tied ? [input] : [output, input] } };
 }
 
 /** Opens the module with some settings, and closes it after the check. */
