@@ -47,6 +47,7 @@ export type ChoiceTimer = (works: readonly (readonly TimedDispatch[])[]) => Prom
 export interface ChoiceStore {
   /** What was stored under a key; undefined where there is nothing. */
   readonly read: (key: string) => Promise<string | undefined>;
+  /** Keeps a text under a key. */
   readonly write: (key: string, text: string) => Promise<void>;
 }
 
