@@ -13,6 +13,7 @@ const imports = {
   '@forerun/tensor': '/tensor/src/index.ts',
   '#folder': '/checkpoints/src/sources/folder.browser.ts',
   '#gpu': '/tensor/src/device/gpu.browser.ts',
+  '#choice-store': '/tensor/src/run/choice-store.browser.ts',
   '@huggingface/tokenizers': '/@huggingface/tokenizers',
   '@huggingface/jinja': '/@huggingface/jinja',
 };
