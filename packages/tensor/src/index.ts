@@ -68,6 +68,7 @@ export type { CacheLayout, KvCache } from './ops/append/cache.ts';
 export { cacheLayout } from './ops/append/cache.ts';
 export { moveRows } from './ops/append/move-rows.ts';
 export { philoxWgsl } from './wgsl/philox.ts';
+export { drawTokenWgsl, vocabularyLanes } from './wgsl/draw-token.ts';
 export { gumbelNoise, uniformNoise } from './ops/noise/noise.ts';
 export { philox } from './ops/noise/noise.reference.ts';
 export type { SamplingSettings, UnpackedSampling } from './ops/sample/settings.ts';

@@ -1,67 +1,44 @@
 import type { NdArray, Tensor } from '@forerun/tensor';
-import { defineKernel, defineOperation, noToken, read, ShapeError, shapeText, write } from '@forerun/tensor';
+import {
+  defineKernel,
+  defineOperation,
+  drawTokenWgsl,
+  noToken,
+  read,
+  ShapeError,
+  shapeText,
+  vocabularyLanes,
+  write,
+} from '@forerun/tensor';
 
 /** Most children that can be drawn of one node. */
 export const maxDrawnChildren = 63;
 
 /**
- * One workgroup a row. Each lane sums a stretch of the vocabulary in order, and what was drawn before counts as 0, so that every draw
- * is an inversion of what is left.
+ * One workgroup a row. What was drawn before counts as 0, so that every draw is an inversion of what is left.
  */
 const drawChildrenKernel = defineKernel({
   name: 'draw-children',
   bindings: { weights: read('f32'), uniforms: read('f32'), y: write('u32') },
   wgsl: ({ vocabSize, ranks, lanes }: { vocabSize: number; ranks: number; lanes: number }) => /* wgsl */ `
+var<private> row: u32;
+var<private> rank: u32;
 var<workgroup> taken: array<u32, ${ranks}>;
-var<workgroup> massOfLane: array<f32, ${lanes}>;
-var<workgroup> chosenLane: u32;
-var<workgroup> massLeft: f32;
-fn weightOf(row: u32, token: u32, before: u32) -> f32 {
-  for (var i = 0u; i < before; i++) { if (taken[i] == token) { return 0.0; } }
+fn weightOf(token: u32) -> f32 {
+  for (var i = 0u; i < rank; i++) { if (taken[i] == token) { return 0.0; } }
   return weights[row * ${vocabSize}u + token];
 }
+${drawTokenWgsl(vocabSize, lanes)}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let row = workgroup.x;
-  let begin = min(lane * ${Math.ceil(vocabSize / lanes)}u, ${vocabSize}u);
-  let end = min(begin + ${Math.ceil(vocabSize / lanes)}u, ${vocabSize}u);
-  for (var rank = 0u; rank < ${ranks}u; rank++) {
-    var mass = 0.0;
-    for (var token = begin; token < end; token++) { mass += weightOf(row, token, rank); }
-    massOfLane[lane] = mass;
-    workgroupBarrier();
-    if (lane == 0u) {
-      var total = 0.0;
-      for (var l = 0u; l < ${lanes}u; l++) { total += massOfLane[l]; }
-      let goal = uniforms[row * ${ranks}u + rank] * total;
-      chosenLane = ${lanes}u;
-      taken[rank] = ${noToken}u;
-      var before = 0.0;
-      for (var l = 0u; l < ${lanes}u; l++) {
-        if (massOfLane[l] > 0.0) {
-          chosenLane = l;
-          massLeft = goal - before;
-          before += massOfLane[l];
-          if (before > goal) { break; }
-        }
-      }
-    }
-    workgroupBarrier();
-    if (lane == chosenLane) {
-      var sum = 0.0;
-      var drawn = ${noToken}u;
-      for (var token = begin; token < end; token++) {
-        let weight = weightOf(row, token, rank);
-        if (weight <= 0.0) { continue; }
-        drawn = token;
-        sum += weight;
-        if (sum > massLeft) { break; }
-      }
-      taken[rank] = drawn;
-    }
+  row = workgroup.x;
+  for (var turn = 0u; turn < ${ranks}u; turn++) {
+    rank = turn;
+    let token = drawToken(lane, uniforms[row * ${ranks}u + turn]);
+    if (lane == 0u) { taken[turn] = token; }
     workgroupBarrier();
   }
-  for (var rank = lane; rank < ${ranks}u; rank += ${lanes}u) { y[row * ${ranks}u + rank] = taken[rank]; }
+  for (var i = lane; i < ${ranks}u; i += ${lanes}u) { y[row * ${ranks}u + i] = taken[i]; }
 }`,
 });
 
@@ -101,8 +78,7 @@ const drawChildrenOperation = defineOperation({
     const [weights, uniforms] = operands as readonly [Tensor, Tensor];
     const [rows, ranks] = uniforms.shape as [number, number];
     const vocabSize = weights.shape[1]!;
-    // A software adapter pays for each invocation at every barrier.
-    const lanes = lowering.device.adapter.kind === 'software' ? 4 : vocabSize >= 1024 ? 256 : 64;
+    const lanes = vocabularyLanes(lowering.device, vocabSize);
     lowering.dispatch(drawChildrenKernel, {
       constants: { vocabSize, ranks, lanes },
       bindings: {

@@ -1,6 +1,6 @@
 import type { Binding } from '@forerun/tensor';
-import { defineKernel, read, write } from '@forerun/tensor';
-import { drawWgsl, sumPairsWgsl } from '../draw/draw.wgsl.ts';
+import { defineKernel, drawTokenWgsl, read, write } from '@forerun/tensor';
+import { sumPairsWgsl } from '../draw/draw.wgsl.ts';
 import type { ChainRule } from './chain.reference.ts';
 
 /** Whether drafts come with the distribution that they were drawn from, or were certain. */
@@ -117,7 +117,7 @@ fn weightOf(token: u32) -> f32 {
   if (plain) { return probability; }
   return max(fma(weight, probability, -drafted(last, token)), 0.0);
 }
-${drawWgsl(c.vocabSize, c.lanes)}
+${drawTokenWgsl(c.vocabSize, c.lanes)}
 @compute @workgroup_size(${c.lanes})
 fn main(@builtin(local_invocation_index) lane: u32) {
   used = clamp(rowWords[${2 * c.width}u], 1u, ${c.width}u);

@@ -1,13 +1,7 @@
-import type { Device, Tensor } from '@forerun/tensor';
-import { defineOperation, DTypeError, noToken, ShapeError, shapeText } from '@forerun/tensor';
+import type { Tensor } from '@forerun/tensor';
+import { defineOperation, DTypeError, noToken, ShapeError, shapeText, vocabularyLanes } from '@forerun/tensor';
 import { inverseDraw } from '../chance/chance.ts';
 import { drawKernel } from './draw.wgsl.ts';
-
-/** Invocations that share a row of a vocabulary; a software adapter pays for each at every barrier. */
-export function vocabularyLanes(device: Device, vocabSize: number): number {
-  if (device.adapter.kind === 'software') return 4;
-  return vocabSize >= 1024 ? 256 : 64;
-}
 
 const drawOperation = defineOperation({
   name: 'draw',

@@ -1,8 +1,7 @@
 import type { Accepted } from '@forerun/contracts';
 import type { NdArray, Tensor } from '@forerun/tensor';
-import { defineOperation } from '@forerun/tensor';
+import { defineOperation, vocabularyLanes } from '@forerun/tensor';
 import { listChance } from '../chance/chance.ts';
-import { vocabularyLanes } from '../draw/draw.ts';
 import type { VerdictOperands } from '../verdict/verdict.ts';
 import { applyVerdict, hostTree, matrixRows, verdictArrays, verdictSpecs } from '../verdict/verdict.ts';
 import type { DraftSource } from './multi-round.reference.ts';

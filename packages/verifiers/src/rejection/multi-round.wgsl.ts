@@ -1,7 +1,7 @@
 import type { Binding } from '@forerun/tensor';
-import { defineKernel, read, readWrite, write } from '@forerun/tensor';
+import { defineKernel, drawTokenWgsl, read, readWrite, write } from '@forerun/tensor';
 import { ratioWgsl } from '../chain/chain.wgsl.ts';
-import { drawWgsl, sumPairsWgsl } from '../draw/draw.wgsl.ts';
+import { sumPairsWgsl } from '../draw/draw.wgsl.ts';
 import type { DraftSource } from './multi-round.reference.ts';
 
 /** What a tree kernel is made for. */
@@ -73,7 +73,7 @@ fn keep(token: u32, value: f32) -> f32 {
   return max(value, 0.0);
 }
 ${sumPairsWgsl(c.lanes)}
-${drawWgsl(c.vocabSize, c.lanes)}
+${drawTokenWgsl(c.vocabSize, c.lanes)}
 fn takeRow(row: u32, lane: u32) {
   targetScale = 1.0;
   draftScale = 1.0;

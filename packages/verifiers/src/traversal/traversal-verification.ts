@@ -1,10 +1,9 @@
 import type { Accepted, Verifier } from '@forerun/contracts';
 import type { Tensor } from '@forerun/tensor';
-import { defineOperation } from '@forerun/tensor';
+import { defineOperation, vocabularyLanes } from '@forerun/tensor';
 import { judgeChain } from '../chain/chain.ts';
 import { listChance } from '../chance/chance.ts';
 import { draftProbabilities, roundUniforms, targetProbabilities } from '../draw/round-draws.ts';
-import { vocabularyLanes } from '../draw/draw.ts';
 import type { VerdictOperands } from '../verdict/verdict.ts';
 import { applyVerdict, hostTree, matrixRows, verdictArrays, verdictSpecs } from '../verdict/verdict.ts';
 import { traversalReference } from './traversal.reference.ts';

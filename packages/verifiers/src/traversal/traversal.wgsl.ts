@@ -1,6 +1,6 @@
-import { defineKernel, read, readWrite, write } from '@forerun/tensor';
+import { defineKernel, drawTokenWgsl, read, readWrite, write } from '@forerun/tensor';
 import { ratioWgsl } from '../chain/chain.wgsl.ts';
-import { drawWgsl, sumPairsWgsl } from '../draw/draw.wgsl.ts';
+import { sumPairsWgsl } from '../draw/draw.wgsl.ts';
 import type { TreeConstants } from '../rejection/multi-round.wgsl.ts';
 
 /**
@@ -40,7 +40,7 @@ fn draftAt(depth: u32, token: u32) -> f32 {
 }
 fn weightOf(token: u32) -> f32 { return targetAt(level, token); }
 ${sumPairsWgsl(c.lanes)}
-${drawWgsl(c.vocabSize, c.lanes)}
+${drawTokenWgsl(c.vocabSize, c.lanes)}
 fn enter(depth: u32, row: u32, weight: f32) {
   level = depth;
   rowAt[depth] = row;

@@ -1,7 +1,7 @@
 import type { Accepted, TokenTree, Verifier } from '@forerun/contracts';
 import type { NdArray, Tensor } from '@forerun/tensor';
-import { ArgumentError, concat, defineOperation } from '@forerun/tensor';
-import { draw, vocabularyLanes } from '../draw/draw.ts';
+import { ArgumentError, concat, defineOperation, vocabularyLanes } from '@forerun/tensor';
+import { draw } from '../draw/draw.ts';
 import { roundUniforms, targetProbabilities } from '../draw/round-draws.ts';
 import { targetTokens } from '../sample-and-match/targets.ts';
 import { hostTree, matrixRows, verdictSpecs } from '../verdict/verdict.ts';
