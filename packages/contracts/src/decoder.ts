@@ -57,6 +57,16 @@ export interface Rewindable {
   mark?(length: Tensor): void;
 }
 
+/** On the host: the longest length <= `length` that all of `states` can restore in a conversation with this past. */
+export function reachableByAll(states: readonly Rewindable[], length: number, past: Past): number {
+  let reached = length;
+  for (let before = -1; before !== reached;) {
+    before = reached;
+    for (const state of states) reached = Math.min(reached, state.reachable(reached, past));
+  }
+  return reached;
+}
+
 /** A decoder's memory of a conversation. */
 export interface DecoderState extends Rewindable {
   /** Most tokens that it can hold. */

@@ -1,5 +1,5 @@
 export type { Decoder, DecoderOutputs, DecoderState, DecoderStateOptions, Past, Rewindable, Rows } from './decoder.ts';
-export { markSlots } from './decoder.ts';
+export { markSlots, reachableByAll } from './decoder.ts';
 export { CapacityError, ConversationStateError, MismatchedPartsError, NumericError } from './errors.ts';
 export type {
   Detokenizer,

@@ -1,5 +1,5 @@
 import type { Past, Rewindable } from '@forerun/contracts';
-import { markSlots } from '@forerun/contracts';
+import { markSlots, reachableByAll } from '@forerun/contracts';
 
 /** What a conversation has been through, so that its states can say how far back they can go. */
 export class RewindLog implements Past {
@@ -32,12 +32,7 @@ export class RewindLog implements Past {
 
   /** The longest length <= `length` that all of `states` can be brought back to. */
   reachable(states: readonly Rewindable[], length: number): number {
-    let reached = length;
-    for (let before = -1; before !== reached;) {
-      before = reached;
-      for (const state of states) reached = Math.min(reached, state.reachable(reached, this));
-    }
-    return reached;
+    return reachableByAll(states, length, this);
   }
 
   /** All of `states` are brought back to `length`, which {@link reachable} gave. */

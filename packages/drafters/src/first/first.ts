@@ -1,5 +1,5 @@
 import type { Drafter, DrafterState, TargetOutputs, TokenTree } from '@forerun/contracts';
-import { MismatchedPartsError } from '@forerun/contracts';
+import { MismatchedPartsError, reachableByAll } from '@forerun/contracts';
 import { ArgumentError, slice, type Tensor } from '@forerun/tensor';
 
 /** A drafter, and from when on it is good enough. */
@@ -122,14 +122,7 @@ function together(parts: readonly DrafterState[]): FirstState {
     truncate(to) {
       for (const part of parts) part.truncate(to);
     },
-    reachable(length, past) {
-      let reached = length;
-      for (let before = -1; before !== reached;) {
-        before = reached;
-        for (const part of parts) reached = Math.min(reached, part.reachable(reached, past));
-      }
-      return reached;
-    },
+    reachable: (length, past) => reachableByAll(parts, length, past),
     ...(parts.some((part) => part.mark)
       ? {
           mark(length: Tensor) {

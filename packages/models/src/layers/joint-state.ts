@@ -1,4 +1,4 @@
-import type { DecoderState } from '@forerun/contracts';
+import { type DecoderState, reachableByAll } from '@forerun/contracts';
 
 /**
  * Several memories of one conversation as one: they take in the same tokens, and go back together, to the longest length that all of
@@ -12,13 +12,6 @@ export function jointState(parts: readonly [DecoderState, ...DecoderState[]]): D
     commit: (accepted) => parts.forEach((part) => part.commit(accepted)),
     truncate: (to) => parts.forEach((part) => part.truncate(to)),
     ...(marking.length > 0 && { mark: (length) => marking.forEach((part) => part.mark!(length)) }),
-    reachable(length, past) {
-      let reached = length;
-      for (let before = -1; before !== reached;) {
-        before = reached;
-        for (const part of parts) reached = Math.min(reached, part.reachable(reached, past));
-      }
-      return reached;
-    },
+    reachable: (length, past) => reachableByAll(parts, length, past),
   };
 }
