@@ -43,30 +43,35 @@ export interface ConvertConstants {
   readonly format: ConvertedFormat;
 }
 
+/** What a kernel that writes a piece of a weight binds; scales that lie beside the codes are halves, two to a word. */
+export const pieceBindings = (scaled: boolean): Record<string, Binding> => ({
+  source: read('u32'),
+  codes: readWrite('u32'),
+  flags: readWrite('atomic<u32>'),
+  ...(scaled ? { scales: readWrite('atomic<u32>') } : {}),
+});
+
+/** Where a piece lies in its weight, and which of its items a dispatch writes. */
+export const pieceUniforms = {
+  width: 'u32',
+  firstItem: 'u32',
+  items: 'u32',
+  itemsPerRow: 'u32',
+  firstColumn: 'u32',
+  rowOffset: 'i32',
+  flag: 'u32',
+} as const;
+
 /**
  * Writes a piece of a weight in its format. Item i of the dispatch is one word or block; rows are counted from the piece's first row,
  * in which the piece begins at value `firstColumn`.
  */
 export function convertKernel(format: ConvertedFormat) {
   const quantised = format === 'q8' || format === 'q4';
-  const bindings: Record<string, Binding> = {
-    source: read('u32'),
-    codes: readWrite('u32'),
-    flags: readWrite('atomic<u32>'),
-    ...(quantised ? { scales: readWrite('atomic<u32>') } : {}),
-  };
   return defineKernel({
     name: `convert-weight-${format}`,
-    bindings,
-    uniforms: {
-      width: 'u32',
-      firstItem: 'u32',
-      items: 'u32',
-      itemsPerRow: 'u32',
-      firstColumn: 'u32',
-      rowOffset: 'i32',
-      flag: 'u32',
-    },
+    bindings: pieceBindings(quantised),
+    uniforms: pieceUniforms,
     wgsl: (c: ConvertConstants) => /* wgsl */ `
 ${halfWgsl}
 fn fail(reason: u32) { atomicOr(&flags[u.flag], reason); }

@@ -1,9 +1,8 @@
 import { type BlockFormat, blockLayouts } from '../../graph/block-types.ts';
-import type { Binding } from '../../kernel/define-kernel.ts';
-import { defineKernel, read, readWrite } from '../../kernel/define-kernel.ts';
+import { defineKernel } from '../../kernel/define-kernel.ts';
 import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
 import { conversionFlags } from './conversion-flags.ts';
-import { convertWorkgroup } from './convert-weight.wgsl.ts';
+import { convertWorkgroup, pieceBindings, pieceUniforms } from './convert-weight.wgsl.ts';
 
 /**
  * Puts the blocks of a GGUF file into their places, bit for bit; item i of the dispatch is one block. Where a block's scale would push
@@ -11,24 +10,10 @@ import { convertWorkgroup } from './convert-weight.wgsl.ts';
  */
 export function copyBlocksKernel(format: BlockFormat) {
   const { scaled } = blockLayouts[format];
-  const bindings: Record<string, Binding> = {
-    source: read('u32'),
-    codes: readWrite('u32'),
-    flags: readWrite('atomic<u32>'),
-    ...(scaled ? { scales: readWrite('atomic<u32>') } : {}),
-  };
   return defineKernel({
     name: `copy-blocks-${format}`,
-    bindings,
-    uniforms: {
-      width: 'u32',
-      firstItem: 'u32',
-      items: 'u32',
-      itemsPerRow: 'u32',
-      firstColumn: 'u32',
-      rowOffset: 'i32',
-      flag: 'u32',
-    },
+    bindings: pieceBindings(scaled),
+    uniforms: pieceUniforms,
     wgsl: (c: { readonly format: BlockFormat }) => {
       const layout = blockLayouts[c.format];
       const tail = (layout.bytes - layout.codesBegin) % 4;

@@ -1,5 +1,6 @@
 /** How kernels that walk whole blocks are cut by default, and the other cuts of the same order of sums that are worth timing. */
 import type { Arithmetic } from '../../compile/lowering.ts';
+import { carried } from './carried.ts';
 import type { LinearDeviceKind } from './linear-device.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf } from './linear-slots.ts';
@@ -10,9 +11,6 @@ import { rowBlockCount, stageWorkgroup } from './stage-rows.wgsl.ts';
 
 /** Workgroup memory up to which two workgroups fit on a core of every device. */
 const modestMemoryBytes = 16_384;
-
-/** Groups of lanes that keep a large GPU busy. */
-const busyGroups = 1024;
 
 /** Lanes along K: fixed by the matrix and the kind of device, since they fix the order of sums. */
 export function blockLanes({ kind }: Pick<LinearDeviceKind, 'kind'>, width: number): number {
@@ -30,16 +28,6 @@ function stagedTiles(device: LinearDeviceKind, slots: LinearSlots, cut: MatvecCu
   const bytes = Math.min(device.memoryBytes, modestMemoryBytes);
   return counts.find((count) => fits(count, bytes)) ?? (fits(1, device.memoryBytes) ? 1 : 0);
 }
-
-/** R and C for several rows, the most that a lane carries first; f32 holds fewer sums at a time. */
-const carried = [
-  [4, 8],
-  [4, 4],
-  [2, 4],
-  [2, 2],
-  [1, 2],
-  [1, 1],
-] as const;
 
 /** Rows are exchanged by halves, so a lane carries a power of two. */
 const powerOfTwo = (count: number): number => 2 ** Math.ceil(Math.log2(count));
@@ -67,11 +55,7 @@ export function blockCut(device: LinearDeviceKind, slots: LinearSlots, arithmeti
     const ahead = tiles % cut.ahead === 0 ? cut.ahead : 1;
     return { ...cut, ahead, blocks: { tiles } };
   }
-  const groups = ([outputs, rows]: readonly [number, number]) =>
-    ((slots.outputs * matrices) / outputs) * Math.ceil(slots.rows / rows);
-  const [most, rows] = carried
-    .filter(([, count]) => count <= Math.max(4, slots.rows))
-    .find((pair) => groups(pair) >= busyGroups) ?? [1, 1];
+  const [most, rows] = carried(slots, slots.outputs * matrices);
   const outputs = Math.max(1, most / matrices);
   const cut = { ...base, outputs, rows, ahead: 1, blocks: { tiles: 0 } };
   // Without subgroups lanes exchange their sums through memory, which many sums may not fit.

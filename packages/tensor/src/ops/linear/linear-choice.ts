@@ -13,6 +13,7 @@ import { matricesOf, sumsSquares } from './linear-slots.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
 import { matmulWorkgroups } from './matmul.wgsl.ts';
 import { blockCandidates, blockCut, blockLanes } from './block-cut.ts';
+import { carried } from './carried.ts';
 import { walksBlocks } from './matvec-blocks.wgsl.ts';
 import { hasHalfKernel } from './matvec-f16.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
@@ -31,19 +32,6 @@ export function matvecLanes(kind: AdapterKind, format: WeightFormat, width: numb
 /** Workgroup memory that every device has, in bytes. */
 const portableMemoryBytes = 16_384;
 
-/** Lane groups that keep a large GPU busy; below, lanes carry less so that there are more groups. */
-const busyGroups = 1024;
-
-/** R and C for several rows of `x`, the most that a lane carries first. */
-const carried = [
-  [4, 8],
-  [4, 4],
-  [2, 4],
-  [2, 2],
-  [1, 2],
-  [1, 1],
-] as const;
-
 /** One or two rows: memory's latency rules, so a lane has about four loads of the weight under way, of one row or of several. */
 function fewRows(slots: LinearSlots): { outputs: number; ahead: number } {
   if (slots.outputs >= 65_536) return { outputs: 8 / slots.rows, ahead: 1 };
@@ -60,11 +48,7 @@ function hardwareCut(slots: LinearSlots, lanes: number, subgroups: boolean): Mat
     const { outputs, ahead } = fewRows(slots);
     return { lanes, outputs, rows: slots.rows, workgroup: 128, ahead: divides(ahead), subgroups };
   }
-  const groups = ([outputs, rows]: readonly [number, number]) =>
-    (slots.outputs / outputs) * Math.ceil(slots.rows / rows);
-  const [most, rows] = carried
-    .filter(([, count]) => count <= Math.max(4, slots.rows))
-    .find((pair) => groups(pair) >= busyGroups) ?? [1, 1];
+  const [most, rows] = carried(slots, slots.outputs);
   const outputs = Math.max(1, most / matricesOf(slots));
   const cut = { lanes, outputs, rows, workgroup: 128, ahead: outputs * rows <= 8 ? divides(2) : 1, subgroups };
   const fits = subgroups || matvecMemoryBytes({ slots, cut }) <= portableMemoryBytes;
