@@ -3,7 +3,7 @@
  * counts the places that go through it, and the nodes with the largest counts are proposed. Places are sorted by what follows them,
  * so the places of a node lie next to each other.
  */
-import type { TokenTree } from '@forerun/contracts';
+import type { Decoder, TokenTree } from '@forerun/contracts';
 import type { BufferView, Lowering, NdArray, Operand, Tensor } from '@forerun/tensor';
 import { ArgumentError, defineOperation, State } from '@forerun/tensor';
 import { chooseChain, chooseTree, countContinuations } from './continuations.reference.ts';
@@ -190,18 +190,26 @@ export function checkContinuations(name: string, options: ContinuationOptions): 
  * of the places), or the chain of the most frequent next tokens. Three dispatches.
  *
  * @param given.anchor `[1]` u32
+ * @param given.decoder - Where it verifies chains only, it is a chain whatever was asked for.
  */
 export function continuationTree(
   places: Places,
-  given: { readonly anchor: Tensor; readonly width: number; readonly options: ContinuationOptions },
+  given: {
+    readonly anchor: Tensor;
+    readonly width: number;
+    readonly decoder?: Pick<Decoder, 'branching'> | undefined;
+    readonly options: ContinuationOptions;
+  },
 ): ContinuationTree {
   const { text, begins, found } = places;
-  const { anchor, width, options } = given;
+  const { anchor, width } = given;
+  const form = given.decoder?.branching === false ? 'chain' : given.options.form;
+  const options = { ...given.options, form };
   const { graph } = anchor;
   const [counts] = graph.apply(countOperation, [text, begins, found], { longest: options.longest });
   const [picked, count] = graph.apply(chooseOperation, [found, counts!], { ...options, width });
   const [tokens, parents, depths] = graph.apply(layOutOperation, [text, begins, picked!, count!, anchor], {});
-  const chain = options.form === 'chain';
+  const chain = form === 'chain';
   return {
     width,
     depth: chain ? width - 1 : Math.min(options.longest, width - 1),

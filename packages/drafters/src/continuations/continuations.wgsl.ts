@@ -63,6 +63,22 @@ fn isFrequent(count: u32) -> bool {
   return count > 0u && f32(count) * 1.000001 >= ${minProbability.toExponential()} * f32(usedPlaces());
 }`;
 
+/** What is picked besides the nodes: the anchor in front of them, nothing behind them. */
+const pickRestWgsl = (width: number) => /* wgsl */ `
+fn pickRest(lane: u32, lanes: u32, nodes: u32) {
+  for (var row = nodes + 1u + lane; row < ${width}u; row += lanes) {
+    picked[row * 3u] = 0u;
+    picked[row * 3u + 1u] = 0u;
+    picked[row * 3u + 2u] = 0u;
+  }
+  if (lane == 0u) {
+    picked[0] = 0u;
+    picked[1] = 0u;
+    picked[2] = usedPlaces();
+    rows[0] = nodes + 1u;
+  }
+}`;
+
 /**
  * One workgroup. Nodes become distinct keys: count, then shallow, then first in order. The key of the last node that is taken is found bit
  * by bit, counting the keys above; the few nodes above it are then put in order.
@@ -75,6 +91,7 @@ var<workgroup> above: array<atomic<u32>, 30>;
 var<workgroup> taken: atomic<u32>;
 var<workgroup> keys: array<u32, ${c.width}>;
 ${limitsWgsl(c)}
+${pickRestWgsl(c.width)}
 fn keyOf(count: u32, depth: u32, place: u32) -> u32 { return ((count - 1u) << 18u) | ((63u - depth) << 12u) | (4095u - place); }
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -110,17 +127,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     picked[row * 3u + 1u] = 64u - ((key >> 12u) & 63u);
     picked[row * 3u + 2u] = (key >> 18u) + 1u;
   }
-  for (var row = nodes + 1u + lane; row < ${c.width}u; row += 256u) {
-    picked[row * 3u] = 0u;
-    picked[row * 3u + 1u] = 0u;
-    picked[row * 3u + 2u] = 0u;
-  }
-  if (lane == 0u) {
-    picked[0] = 0u;
-    picked[1] = 0u;
-    picked[2] = usedPlaces();
-    rows[0] = nodes + 1u;
-  }
+  pickRest(lane, 256u, nodes);
 }`,
 });
 
@@ -131,6 +138,7 @@ export const chooseChainKernel = defineKernel({
   wgsl: (c: ContinuationConstants) => /* wgsl */ `
 var<workgroup> best: array<atomic<u32>, ${Math.max(Math.min(c.longest, c.width - 1), 1)}>;
 ${limitsWgsl(c)}
+${pickRestWgsl(c.width)}
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32) {
   let depths = mostDepth();
@@ -157,17 +165,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
       }
     }
   }
-  for (var row = nodes + 1u + lane; row < ${c.width}u; row += 64u) {
-    picked[row * 3u] = 0u;
-    picked[row * 3u + 1u] = 0u;
-    picked[row * 3u + 2u] = 0u;
-  }
-  if (lane == 0u) {
-    picked[0] = 0u;
-    picked[1] = 0u;
-    picked[2] = usedPlaces();
-    rows[0] = nodes + 1u;
-  }
+  pickRest(lane, 64u, nodes);
 }`,
 });
 

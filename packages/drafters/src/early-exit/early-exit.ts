@@ -1,9 +1,10 @@
 import type { Drafter, Rows } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
-import { ArgumentError, type Tensor } from '@forerun/tensor';
+import { type Tensor } from '@forerun/tensor';
 import { chain, ChainChoice } from '../features/chain.ts';
 import type { ChildChoice } from '../features/children.ts';
 import { noState } from '../no-state.ts';
+import { expectWholeNumber } from '../whole-number.ts';
 
 /** Where the target is left. */
 export interface EarlyExitOptions {
@@ -30,12 +31,8 @@ export interface EarlyExitOptions {
  *   target that has no layer behind the exit, or whose state is not addressed by position.
  */
 export function earlyExit({ layer, depth = Infinity, children = 'coupled' }: EarlyExitOptions): Drafter {
-  if (!Number.isInteger(layer) || layer < 1) {
-    throw new ArgumentError(`earlyExit: layer is a whole number of at least 1, got ${layer}.`);
-  }
-  if (depth !== Infinity && (!Number.isInteger(depth) || depth < 1)) {
-    throw new ArgumentError(`earlyExit: depth is a whole number of at least 1, got ${depth}.`);
-  }
+  expectWholeNumber('earlyExit', { layer });
+  if (depth !== Infinity) expectWholeNumber('earlyExit', { depth });
   return {
     name: 'early-exit',
     needs: {},

@@ -4,6 +4,7 @@ import { ArgumentError, gather, readState, type State } from '@forerun/tensor';
 import { maxPoolNodes } from '../trees/pool-tree.ts';
 import type { TreeChoice } from '../trees/sub-tree.ts';
 import { maxTreeWidth } from '../trees/tree-shape.ts';
+import { expectWholeNumber } from '../whole-number.ts';
 import type { ChildChoice } from './children.ts';
 import { featureChain } from './feature-chain.ts';
 import { expectCapacity, FeatureMemory, slackRows } from './feature-memory.ts';
@@ -29,11 +30,6 @@ export interface FeatureDrafterOptions {
   readonly children?: ChildChoice;
 }
 
-function wholeNumber(who: string, name: string, value: number, least: number): void {
-  if (Number.isInteger(value) && value >= least) return;
-  throw new ArgumentError(`${who}: ${name} is a whole number of at least ${least}, got ${value}.`);
-}
-
 /**
  * Drafts with a head that goes on from the target's features. Known rows pass the head as soon as the target has computed them, so that a
  * round begins with the logits of the first draft; behind that the head goes on from its own output. Rows of drafts are
@@ -44,9 +40,9 @@ function wholeNumber(who: string, name: string, value: number, least: number): v
 export function featureDrafter(head: FeatureHead, options: FeatureDrafterOptions, usual: 'dynamic' | 'chain'): Drafter {
   const { topK = 10, totalTokens = maxTreeWidth, children = 'coupled' } = options;
   const who = head.name;
-  if (options.depth !== undefined) wholeNumber(who, 'depth', options.depth, 1);
-  wholeNumber(who, 'topK', topK, 1);
-  wholeNumber(who, 'totalTokens', totalTokens, 2);
+  if (options.depth !== undefined) expectWholeNumber(who, { depth: options.depth });
+  expectWholeNumber(who, { topK });
+  expectWholeNumber(who, { totalTokens }, 2);
   const depth = options.depth ?? 8;
   const nodes = topK + (depth - 1) * topK * topK;
   if (options.tree === 'dynamic' && nodes > maxPoolNodes) {

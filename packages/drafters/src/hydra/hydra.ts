@@ -1,6 +1,6 @@
 import type { Drafter, Round, TargetOutputs, TokenTree } from '@forerun/contracts';
 import type { HydraHeads } from '@forerun/mtp';
-import { ArgumentError, gatherRows, type Tensor } from '@forerun/tensor';
+import { gatherRows, type Tensor } from '@forerun/tensor';
 import { chain, choose } from '../features/chain.ts';
 import { type ChildChoice, Children } from '../features/children.ts';
 import { expectCapacity, FeatureMemory, slackRows } from '../features/feature-memory.ts';
@@ -11,6 +11,7 @@ import { pick } from '../trees/candidates.ts';
 import { type LevelNodes, levelTree } from '../trees/level-tree.ts';
 import { paddedTree } from '../trees/padded-tree.ts';
 import { type ShapeOfWidth, shapedTree, type TreeChoice } from '../trees/sub-tree.ts';
+import { expectWholeNumber } from '../whole-number.ts';
 
 /** What Hydra heads make. */
 export interface HydraOptions {
@@ -37,9 +38,7 @@ export interface HydraOptions {
  */
 export function hydra(heads: HydraHeads, options: HydraOptions = {}): Drafter {
   const { topK = 10, children = 'coupled' } = options;
-  if (!Number.isInteger(topK) || topK < 1) {
-    throw new ArgumentError(`hydra: topK is a whole number of at least 1, got ${topK}.`);
-  }
+  expectWholeNumber('hydra', { topK });
   const plan = treePlan(options, { who: 'hydra', grown: 'dynamic', usual: 'dynamic', maxDepth: heads.count });
   const { prefix } = heads;
   const takeIn = (known: KnownRows, target: TargetOutputs, memory: FeatureMemory): void => {

@@ -8,6 +8,7 @@ import { keptRows, type KnownRows, prefilledRows } from '../features/known-rows.
 import { bestFirstTree } from '../trees/best-first.ts';
 import { bestCandidates } from '../trees/candidates.ts';
 import { paddedTree } from '../trees/padded-tree.ts';
+import { expectWholeNumber } from '../whole-number.ts';
 
 /** What independent heads make. */
 export interface IndependentDrafterOptions {
@@ -32,9 +33,7 @@ const valueOf = (head: number) => `head ${head}`;
  */
 export function independent(heads: IndependentHeads, options: IndependentDrafterOptions = {}): Drafter {
   const { tree = 'best-first', topK = 10, children = 'coupled' } = options;
-  if (!Number.isInteger(topK) || topK < 1) {
-    throw new ArgumentError(`independent: topK is a whole number of at least 1, got ${topK}.`);
-  }
+  expectWholeNumber('independent', { topK });
   if (tree !== 'best-first' && tree !== 'chain') {
     throw new ArgumentError(`independent: tree is 'best-first' or 'chain', got ${JSON.stringify(tree)}.`);
   }

@@ -1,6 +1,6 @@
 import type { Drafter, Round, TokenTree } from '@forerun/contracts';
 import type { MedusaHeads } from '@forerun/mtp';
-import { ArgumentError, concat, type Tensor } from '@forerun/tensor';
+import { concat, type Tensor } from '@forerun/tensor';
 import { chain, choose } from '../features/chain.ts';
 import { type ChildChoice, Children } from '../features/children.ts';
 import { FeatureMemory } from '../features/feature-memory.ts';
@@ -11,6 +11,7 @@ import { bestCandidates } from '../trees/candidates.ts';
 import { candidateTree } from '../trees/candidate-tree.ts';
 import { paddedTree } from '../trees/padded-tree.ts';
 import type { ShapeOfWidth, TreeChoice } from '../trees/sub-tree.ts';
+import { expectWholeNumber } from '../whole-number.ts';
 
 /** What Medusa heads make. */
 export interface MedusaOptions {
@@ -37,9 +38,7 @@ export interface MedusaOptions {
  */
 export function medusa(heads: MedusaHeads, options: MedusaOptions = {}): Drafter {
   const { topK = 10, children = 'coupled' } = options;
-  if (!Number.isInteger(topK) || topK < 1) {
-    throw new ArgumentError(`medusa: topK is a whole number of at least 1, got ${topK}.`);
-  }
+  expectWholeNumber('medusa', { topK });
   const plan = treePlan(options, { who: 'medusa', grown: 'best-first', usual: 'best-first', maxDepth: heads.count });
   return {
     name: 'medusa',

@@ -116,8 +116,10 @@ export function retrieval(datastore: Datastore, options: RetrievalOptions = {}):
       const [text, suffixes] = tables(graph);
       const attributes = { longest: longestMatch, shortest: shortestMatch, places };
       const [begins, found] = graph.apply(lookUpOperation, [history, loop, text, suffixes], attributes);
-      const chosen = decoder?.branching === false ? { ...continuations, form: 'chain' as const } : continuations;
-      return continuationTree({ text, begins: begins!, found: found! }, { anchor, width, options: chosen });
+      return continuationTree(
+        { text, begins: begins!, found: found! },
+        { anchor, width, decoder, options: continuations },
+      );
     },
     absorb: () => undefined,
   };

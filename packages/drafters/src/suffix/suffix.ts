@@ -143,8 +143,10 @@ export function suffix(options: SuffixOptions = {}): SuffixDrafter {
       const attributes = { longest: longestMatch, shortest: shortestMatch };
       const [unsorted, found] = graph.apply(scanOperation, [history, loop], attributes);
       const [begins] = graph.apply(sortPlacesOperation, [history, unsorted!, found!], { longest });
-      const chosen = decoder?.branching === false ? { ...continuations, form: 'chain' as const } : continuations;
-      return continuationTree({ text: history, begins: begins!, found: found! }, { anchor, width, options: chosen });
+      return continuationTree(
+        { text: history, begins: begins!, found: found! },
+        { anchor, width, decoder, options: continuations },
+      );
     },
     absorb: () => undefined,
   };
