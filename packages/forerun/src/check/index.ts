@@ -7,4 +7,6 @@ export type { ExactComparison, ExactOptions, ExactResult } from './exact.ts';
 export { checkExact, exactLine } from './exact.ts';
 export type { CaseResult, CaseRunner, SpeculativeOptions, SpeculativeResult } from './speculative/check-speculative.ts';
 export { caseLine, caseRunners, caseTotal, checkSpeculative } from './speculative/check-speculative.ts';
+export type { OwnedWeights } from './speculative/case-model.ts';
+export { CaseGraphs, chainRows, fillWeights } from './speculative/case-model.ts';
 export type { CaseFacts, CaseTensor, SpeculativeCase } from './speculative/speculative-case.ts';

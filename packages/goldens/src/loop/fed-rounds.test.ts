@@ -6,21 +6,22 @@ import { eagleHead } from '@forerun/mtp';
 import { WeightStore } from '@forerun/tensor';
 import { testDevice } from '@forerun/tensor/harness';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { fillWeights, type OwnedWeights } from 'forerun/check';
 import { afterAll, expect, it } from 'vitest';
-import { fill, goldenCase, type Owned, targetLlama } from '../speculative/golden-case.ts';
+import { goldenCase, targetLlama } from '../speculative/golden-case.ts';
 
 const device = await testDevice();
 const target = await targetLlama();
 const checkpoint = await goldenCase('eagle3').open();
 const head = await eagleHead(checkpoint, target.decoder);
-const owned: readonly Owned[] = [target, { checkpoint, weights: head.weights }];
+const owned: readonly OwnedWeights[] = [target, { checkpoint, weights: head.weights }];
 const store = new WeightStore(device);
 const engine = await Engine.create({
   device,
   decoder: target.decoder,
   verifier: sampleAndMatch(),
   noise: philoxNoise,
-  weights: { store, fill: (weights) => fill(store, owned, weights) },
+  weights: { store, fill: (weights) => fillWeights(store, owned, weights) },
   capacityTokens: 100,
   chunkTokens: [16],
 });

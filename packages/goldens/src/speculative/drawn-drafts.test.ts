@@ -11,8 +11,9 @@ import {
   sampleAndMatch,
   traversalVerification,
 } from '@forerun/verifiers';
+import { CaseGraphs, chainRows } from 'forerun/check';
 import { describe, expect, it } from 'vitest';
-import { chainRows, GraphRunner } from './golden-case.ts';
+
 import { toyDecoder, type ToyOptions } from './toy-decoder.ts';
 
 const device = await testDevice();
@@ -37,7 +38,7 @@ const temperature = 0.9;
 /** The target's distribution behind each token, of its four most likely. */
 async function targetDistributions(): Promise<number[][]> {
   const state = decoder.state(vocabSize, { rollbackTokens: 0 });
-  const runner = new GraphRunner(device, { owned: [], states: state.states });
+  const runner = new CaseGraphs(device, { owned: [], states: state.states });
   const tokens = Array.from({ length: vocabSize }, (_, token) => token);
   const { logits } = await runner.run((graph) => ({
     logits: decoder.forward(chainRows(graph, tokens, 0), state).hidden,

@@ -5,8 +5,9 @@ import { earlyExit } from '@forerun/drafters';
 import { ArgumentError, WeightStore } from '@forerun/tensor';
 import { testDevice } from '@forerun/tensor/harness';
 import { philoxNoise, rejectionSampling, sampleAndMatch } from '@forerun/verifiers';
+import { fillWeights } from 'forerun/check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { fill, goldenCase, targetLlama } from './golden-case.ts';
+import { goldenCase, targetLlama } from './golden-case.ts';
 
 const device = await testDevice();
 const target = await targetLlama();
@@ -16,7 +17,7 @@ const engine = await Engine.create({
   decoder: target.decoder,
   verifier: sampleAndMatch(),
   noise: philoxNoise,
-  weights: { store, fill: (weights) => fill(store, [target], weights) },
+  weights: { store, fill: (weights) => fillWeights(store, [target], weights) },
   capacityTokens: 80,
   chunkTokens: [16],
 });

@@ -1,30 +1,10 @@
-/** A folder of golden outputs of speculative decoding, and the way to run a piece of graph over its checkpoints on a device. */
+/** Folders of golden outputs of speculative decoding, and their checkpoints. */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import {
-  type ByteSource,
-  type Checkpoint,
-  folderSource,
-  loadWeights,
-  openCheckpoint,
-  readHeader,
-} from '@forerun/checkpoints';
-import type { Rows } from '@forerun/contracts';
+import { type ByteSource, type Checkpoint, folderSource, openCheckpoint, readHeader } from '@forerun/checkpoints';
 import { loadModel, type LoadedModel } from '@forerun/models';
-import {
-  Commands,
-  compile,
-  type Device,
-  type Graph,
-  type HostArray,
-  StateBuffers,
-  type State,
-  type Tensor,
-  trace,
-  type Weight,
-  WeightStore,
-  WeightUpload,
-} from '@forerun/tensor';
+import type { Graph, Tensor, Weight } from '@forerun/tensor';
+import type { OwnedWeights } from 'forerun/check';
 
 /** A tensor of a golden file. */
 export interface GoldenTensor {
@@ -66,69 +46,16 @@ export async function targetLlama(): Promise<LoadedModel & { checkpoint: Checkpo
   return { checkpoint, ...(await loadModel(checkpoint)) };
 }
 
-/** Weights and the checkpoint that holds them. */
-export interface Owned {
-  readonly checkpoint: Checkpoint;
-  readonly weights: readonly Weight[];
-}
-
-/** Uploads the weights among `wanted` that each checkpoint owns. */
-export async function fill(store: WeightStore, owned: readonly Owned[], wanted: readonly Weight[]): Promise<void> {
-  for (const { checkpoint, weights } of owned) {
-    const own = new Set(weights);
-    const some = wanted.filter((weight) => own.has(weight));
-    if (some.length > 0) await loadWeights(checkpoint, some, new WeightUpload(store));
-  }
-}
-
-/** Runs pieces of graph one after the other over the same states. */
-export class GraphRunner {
-  readonly #device: Device;
-  readonly #owned: readonly Owned[];
-  readonly #store: WeightStore;
-  readonly #buffers: StateBuffers;
-
-  constructor(device: Device, parts: { readonly owned: readonly Owned[]; readonly states?: readonly State[] }) {
-    this.#device = device;
-    this.#owned = parts.owned;
-    this.#store = new WeightStore(device);
-    this.#buffers = new StateBuffers(device, parts.states ?? []);
-  }
-
-  /** Runs what `body` traces, and reads its outputs. */
-  async run(body: (graph: Graph) => Readonly<Record<string, Tensor>>): Promise<Readonly<Record<string, HostArray>>> {
-    const graph = trace((traced) => {
-      for (const [name, tensor] of Object.entries(body(traced))) traced.output(name, tensor);
-    });
-    const program = await compile(graph, { device: this.#device, name: 'golden', weights: this.#store });
-    await fill(this.#store, this.#owned, this.#store.allocate());
-    const commands = new Commands(this.#device).run(program, { states: this.#buffers, bound: 64 });
-    const reads = [...graph.outputs.keys()].map(async (name) => [name, await commands.read(program, name)] as const);
-    commands.submit();
-    const outputs = Object.fromEntries(await Promise.all(reads));
-    program.destroy();
-    return outputs;
-  }
-
-  destroy(): void {
-    this.#buffers.destroy();
-    this.#store.destroy();
-  }
-}
-
-/** Rows of a chain that begins at position `start`, all in use. */
-export function chainRows(graph: Graph, tokens: ArrayLike<number> | Tensor, start: number): Rows {
-  const inputs = 'graph' in tokens ? tokens : graph.constant(Uint32Array.from(tokens));
-  const M = inputs.shape[0]!;
-  const positions = graph.constant(Uint32Array.from({ length: M }, (_, row) => start + row));
-  return {
-    inputs,
-    positions,
-    depths: positions,
-    slots: positions,
-    spans: graph.constant(Uint32Array.from({ length: M }, (_, row) => start + row + 1)),
-    count: graph.constant(Uint32Array.of(M)),
-    length: graph.constant(Uint32Array.of(start)),
+/** What opens heads and adds their weights to `owned`. */
+export function owning(owned: OwnedWeights[]) {
+  return async <Head extends { readonly weights: readonly Weight[] }>(
+    opened: Promise<Checkpoint>,
+    make: (checkpoint: Checkpoint) => Head | Promise<Head>,
+  ): Promise<Head> => {
+    const checkpoint = await opened;
+    const head = await make(checkpoint);
+    owned.push({ checkpoint, weights: head.weights });
+    return head;
   };
 }
 

@@ -5,36 +5,29 @@ import { MismatchedPartsError } from '@forerun/contracts';
 import { Engine, type GenerateRequest } from '@forerun/decoding';
 import { block, eagle, hydra, medusa } from '@forerun/drafters';
 import { blockHead, eagleHead, hydraHeads, medusaHeads } from '@forerun/mtp';
-import { type Weight, WeightStore } from '@forerun/tensor';
+import { WeightStore } from '@forerun/tensor';
 import { randomSource, testDevice } from '@forerun/tensor/harness';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { fillWeights, type OwnedWeights } from 'forerun/check';
 import { describe, expect, test } from 'vitest';
-import { fill, goldenCase, type Owned, targetLlama } from './golden-case.ts';
+import { goldenCase, owning, targetLlama } from './golden-case.ts';
 
 const device = await testDevice();
 const target = await targetLlama();
 const { decoder } = target;
-const owned: Owned[] = [{ checkpoint: target.checkpoint, weights: target.weights }];
+const owned: OwnedWeights[] = [{ checkpoint: target.checkpoint, weights: target.weights }];
 const store = new WeightStore(device);
 const engine = await Engine.create({
   device,
   decoder,
   verifier: sampleAndMatch(),
   noise: philoxNoise,
-  weights: { store, fill: (weights) => fill(store, owned, weights) },
+  weights: { store, fill: (weights) => fillWeights(store, owned, weights) },
   capacityTokens: 120,
   chunkTokens: [16],
 });
 
-async function own<Head extends { readonly weights: readonly Weight[] }>(
-  opened: Promise<Checkpoint>,
-  make: (checkpoint: Checkpoint) => Head | Promise<Head>,
-): Promise<Head> {
-  const checkpoint = await opened;
-  const head = await make(checkpoint);
-  owned.push({ checkpoint, weights: head.weights });
-  return head;
-}
+const own = owning(owned);
 
 const targetConfig = await target.checkpoint.config();
 const eagleOf = async (name: string) =>

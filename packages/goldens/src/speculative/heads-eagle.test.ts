@@ -2,8 +2,9 @@ import { MismatchedPartsError } from '@forerun/contracts';
 import { eagleHead } from '@forerun/mtp';
 import { argmax, gatherRows as rowOf } from '@forerun/tensor';
 import { relativeError, testDevice } from '@forerun/tensor/harness';
+import { CaseGraphs, chainRows } from 'forerun/check';
 import { describe, expect, test } from 'vitest';
-import { chainRows, constant, goldenCase, GraphRunner, targetLlama } from './golden-case.ts';
+import { constant, goldenCase, targetLlama } from './golden-case.ts';
 
 const device = await testDevice();
 const target = await targetLlama();
@@ -20,7 +21,7 @@ async function open(name: string) {
   const checkpoint = await golden.open();
   const head = await eagleHead(checkpoint, decoder);
   const state = head.state(64, { rollbackTokens: 0 });
-  const runner = new GraphRunner(device, {
+  const runner = new CaseGraphs(device, {
     owned: [owner, { checkpoint, weights: head.weights }],
     states: state.states,
   });

@@ -1,8 +1,9 @@
 import { MismatchedPartsError } from '@forerun/contracts';
 import { hydraHeads, medusaHeads } from '@forerun/mtp';
 import { relativeError, testDevice } from '@forerun/tensor/harness';
+import { CaseGraphs, chainRows } from 'forerun/check';
 import { describe, expect, test } from 'vitest';
-import { chainRows, constant, goldenCase, GraphRunner, targetLlama } from './golden-case.ts';
+import { constant, goldenCase, targetLlama } from './golden-case.ts';
 
 const device = await testDevice();
 const target = await targetLlama();
@@ -18,7 +19,7 @@ test('target-llama: logits, residual streams and the normed hidden states', asyn
   const golden = goldenCase('target-llama');
   const ids = await golden.tensor('input_ids');
   const state = decoder.state(64, { rollbackTokens: 0 });
-  const runner = new GraphRunner(device, { owned: [owner], states: state.states });
+  const runner = new CaseGraphs(device, { owned: [owner], states: state.states });
   const out = await runner.run((graph) => {
     const { hidden, taps } = decoder.forward(chainRows(graph, ids.data, 0), state, { taps: [2, 4, 5] });
     const normed = decoder.norm(hidden);
@@ -48,7 +49,7 @@ describe('medusa-heads', () => {
     const heads = medusaHeads(checkpoint, decoder);
     expect(heads.count).toBe(count);
     const hidden = await golden.tensor('hidden');
-    const runner = new GraphRunner(device, { owned: [owner, { checkpoint, weights: heads.weights }] });
+    const runner = new CaseGraphs(device, { owned: [owner, { checkpoint, weights: heads.weights }] });
     const out = await runner.run((graph) => {
       const x = constant(graph, hidden);
       return Object.fromEntries(Array.from({ length: count }, (_, head) => [`head ${head}`, heads.logits(x, head)]));
@@ -83,7 +84,7 @@ describe.each(['hydra-mlp', 'hydra-prefix-mlp'])('%s', (name) => {
     const [count, rows, vocab] = expected!.shape as [number, number, number];
     expect(heads.count).toBe(count);
     const state = heads.prefix?.state(64, { rollbackTokens: 0 });
-    const runner = new GraphRunner(device, {
+    const runner = new CaseGraphs(device, {
       owned: [owner, { checkpoint, weights: heads.weights }],
       states: state?.states ?? [],
     });

@@ -3,14 +3,15 @@ import { MismatchedPartsError } from '@forerun/contracts';
 import { type HeadTarget, mtpHead, type PredictionOptions } from '@forerun/mtp';
 import { argmax, embedding, gatherRows, linear, type Tensor } from '@forerun/tensor';
 import { relativeError, testDevice } from '@forerun/tensor/harness';
+import { CaseGraphs, chainRows, type OwnedWeights } from 'forerun/check';
 import { describe, expect, test } from 'vitest';
-import { chainRows, constant, type GoldenCase, goldenCase, GraphRunner, type Owned } from './golden-case.ts';
+import { constant, type GoldenCase, goldenCase } from './golden-case.ts';
 
 const device = await testDevice();
 const tolerance = 5e-5;
 
 /** Embedding and head of the model in a checkpoint: all that a module uses of it. */
-function targetOf(checkpoint: Checkpoint): { target: HeadTarget; owner: Owned } {
+function targetOf(checkpoint: Checkpoint): { target: HeadTarget; owner: OwnedWeights } {
   const w = checkpoint.weights();
   const [vocabSize, hiddenSize] = checkpoint.tensors.get('lm_head.weight')!.shape as [number, number];
   const embedTokens = w.at('model').at('embed_tokens').tensor('weight', [vocabSize, hiddenSize]);
@@ -31,7 +32,7 @@ async function open(name: string, options: PredictionOptions = {}) {
   const { target, owner } = targetOf(checkpoint);
   const head = await mtpHead(checkpoint, target, options);
   const state = head.state(64, { rollbackTokens: 0 });
-  const runner = new GraphRunner(device, {
+  const runner = new CaseGraphs(device, {
     owned: [owner, { checkpoint, weights: head.weights }],
     states: state.states,
   });

@@ -1,20 +1,20 @@
 /** Trees of heads: decoding with them leaves plain decoding's tokens and cache, up to the capacity, and they guess more than chains. */
-import type { Checkpoint } from '@forerun/checkpoints';
 import type { Drafter, DrafterState } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import { Engine, type GenerateRequest } from '@forerun/decoding';
 import { eagle, hydra, medusa } from '@forerun/drafters';
 import { eagleHead, hydraHeads, medusaHeads } from '@forerun/mtp';
-import { ArgumentError, type State, type Weight, WeightStore } from '@forerun/tensor';
+import { ArgumentError, type State, WeightStore } from '@forerun/tensor';
 import { testDevice } from '@forerun/tensor/harness';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { fillWeights, type OwnedWeights } from 'forerun/check';
 import { describe, expect, test } from 'vitest';
-import { fill, goldenCase, type Owned, targetLlama } from './golden-case.ts';
+import { goldenCase, owning, targetLlama } from './golden-case.ts';
 
 const device = await testDevice();
 const target = await targetLlama();
 const { decoder } = target;
-const owned: Owned[] = [{ checkpoint: target.checkpoint, weights: target.weights }];
+const owned: OwnedWeights[] = [{ checkpoint: target.checkpoint, weights: target.weights }];
 const store = new WeightStore(device);
 const { prompt: given, new_tokens: continuation } = goldenCase('target-llama').facts['greedy'] as {
   readonly prompt: readonly number[];
@@ -28,20 +28,12 @@ const engine = await Engine.create({
   decoder,
   verifier: sampleAndMatch(),
   noise: philoxNoise,
-  weights: { store, fill: (weights) => fill(store, owned, weights) },
+  weights: { store, fill: (weights) => fillWeights(store, owned, weights) },
   capacityTokens,
   chunkTokens: [16],
 });
 
-async function own<Head extends { readonly weights: readonly Weight[] }>(
-  opened: Promise<Checkpoint>,
-  make: (checkpoint: Checkpoint) => Head | Promise<Head>,
-): Promise<Head> {
-  const checkpoint = await opened;
-  const head = await make(checkpoint);
-  owned.push({ checkpoint, weights: head.weights });
-  return head;
-}
+const own = owning(owned);
 
 const targetConfig = await target.checkpoint.config();
 const eagle1 = await own(goldenCase('eagle1').open(), (one) => eagleHead(one, decoder));
@@ -155,7 +147,7 @@ test('a target that verifies chains only gets chains, and refuses trees', async 
     decoder: { ...decoder, branching: false },
     verifier: sampleAndMatch(),
     noise: philoxNoise,
-    weights: { store, fill: (weights) => fill(store, owned, weights) },
+    weights: { store, fill: (weights) => fillWeights(store, owned, weights) },
     capacityTokens,
     chunkTokens: [16],
   });

@@ -8,8 +8,9 @@ import { HeadConfigError, independentHeads } from '@forerun/mtp';
 import { WeightStore } from '@forerun/tensor';
 import { relativeError, testDevice } from '@forerun/tensor/harness';
 import { greedy, philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { CaseGraphs, chainRows, fillWeights, type OwnedWeights } from 'forerun/check';
 import { describe, expect, test } from 'vitest';
-import { chainRows, fill, goldenCase, GraphRunner, type Owned, targetLlama } from './golden-case.ts';
+import { goldenCase, targetLlama } from './golden-case.ts';
 
 interface RecordedRound {
   readonly proposed: readonly number[];
@@ -18,14 +19,17 @@ interface RecordedRound {
 
 const device = await testDevice();
 
-function engineOf(decoder: Parameters<typeof Engine.create>[0]['decoder'], owned: readonly Owned[]): Promise<Engine> {
+function engineOf(
+  decoder: Parameters<typeof Engine.create>[0]['decoder'],
+  owned: readonly OwnedWeights[],
+): Promise<Engine> {
   const store = new WeightStore(device);
   return Engine.create({
     device,
     decoder,
     verifier: greedy(),
     noise: philoxNoise,
-    weights: { store, fill: (wanted) => fill(store, owned, wanted) },
+    weights: { store, fill: (wanted) => fillWeights(store, owned, wanted) },
     capacityTokens: 64,
     chunkTokens: [16],
   });
@@ -98,7 +102,7 @@ describe('independent heads', async () => {
     const size = expected.data.length / (heads.count + 1);
     const state = decoder.state(64, { rollbackTokens: 0 });
     const own = heads.state(64, { rollbackTokens: 0 });
-    const runner = new GraphRunner(device, { owned, states: [...state.states, ...own.states] });
+    const runner = new CaseGraphs(device, { owned, states: [...state.states, ...own.states] });
     const out = await runner.run((graph) => {
       const rows = chainRows(graph, tokens, 0);
       const { hidden, taps } = decoder.forward(rows, state, { taps: heads.needs.taps });

@@ -6,8 +6,9 @@ import { mtpHead } from '@forerun/mtp';
 import { WeightStore } from '@forerun/tensor';
 import { relativeError, testDevice } from '@forerun/tensor/harness';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import { CaseGraphs, chainRows, fillWeights, type OwnedWeights } from 'forerun/check';
 import { describe, expect, test } from 'vitest';
-import { chainRows, fill, goldenCase, GraphRunner, type Owned } from './golden-case.ts';
+import { goldenCase } from './golden-case.ts';
 
 const device = await testDevice();
 
@@ -33,7 +34,7 @@ describe.each([
     const { golden, checkpoint, decoder, weights } = await open(name);
     const ids = (await golden.tensor('forward.input_ids')).data;
     const state = decoder.state(64, { rollbackTokens: 0 });
-    const runner = new GraphRunner(device, { owned: [{ checkpoint, weights }], states: state.states });
+    const runner = new CaseGraphs(device, { owned: [{ checkpoint, weights }], states: state.states });
     const [hidden, logits] = await Promise.all(
       [hiddenName, 'target_logits'].map((part) => golden.tensor(`forward.${part}`)),
     );
@@ -55,7 +56,7 @@ describe.each([
   test("decodes with its module to plain decoding's tokens, and those of the golden runs", async () => {
     const { golden, checkpoint, decoder, weights } = await open(name);
     const head = await mtpHead(checkpoint, decoder);
-    const owned: Owned[] = [
+    const owned: OwnedWeights[] = [
       { checkpoint, weights },
       { checkpoint, weights: head.weights },
     ];
@@ -65,7 +66,7 @@ describe.each([
       decoder,
       verifier: sampleAndMatch(),
       noise: philoxNoise,
-      weights: { store, fill: (wanted) => fill(store, owned, wanted) },
+      weights: { store, fill: (wanted) => fillWeights(store, owned, wanted) },
       capacityTokens: 64,
       chunkTokens: [16],
     });

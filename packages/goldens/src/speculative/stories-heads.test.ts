@@ -8,8 +8,9 @@ import { relativeError, testDevice } from '@forerun/tensor/harness';
 import { stories, storiesBlock, storiesEagle, storiesMedusa, storiesMtp, type TinyCheckpoint } from '@forerun/tiny';
 import { type DrafterName, load } from 'forerun';
 import { fileURLToPath } from 'node:url';
+import { CaseGraphs, chainRows, type OwnedWeights } from 'forerun/check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { chainRows, goldenCase, GraphRunner, type Owned } from './golden-case.ts';
+import { goldenCase } from './golden-case.ts';
 
 const device = await testDevice();
 const open = (tiny: TinyCheckpoint): Promise<Checkpoint> =>
@@ -20,7 +21,7 @@ const open = (tiny: TinyCheckpoint): Promise<Checkpoint> =>
 
 const checkpoint = await open(stories);
 const { decoder, weights } = await loadModel(checkpoint);
-const owner: Owned = { checkpoint, weights };
+const owner: OwnedWeights = { checkpoint, weights };
 const golden = goldenCase('../stories/heads');
 const { ids, columns, tokens } = golden.facts as unknown as {
   readonly ids: readonly number[];
@@ -30,13 +31,13 @@ const { ids, columns, tokens } = golden.facts as unknown as {
 
 /** Runs a piece of graph behind the target's pass over the story. */
 async function behindStory(
-  own: Owned,
+  own: OwnedWeights,
   states: readonly State[],
   body: (graph: Graph, target: { hidden: Tensor; pass: ReturnType<typeof decoder.forward> }) => Record<string, Tensor>,
   taps: readonly number[] = [],
 ) {
   const cache = decoder.state(64, { rollbackTokens: 0 });
-  const runner = new GraphRunner(device, { owned: [owner, own], states: [...cache.states, ...states] });
+  const runner = new CaseGraphs(device, { owned: [owner, own], states: [...cache.states, ...states] });
   const outputs = await runner.run((graph) => {
     const pass = decoder.forward(chainRows(graph, ids, 0), cache, { taps });
     return body(graph, { hidden: decoder.norm(pass.hidden), pass });

@@ -8,9 +8,9 @@ import { leafPaths, medusaChoices, staticTree, type TreeShape } from '@forerun/d
 import { loadModel } from '@forerun/models';
 import { Commands, compile, type Graph, StateBuffers, trace, WeightStore, WeightUpload } from '@forerun/tensor';
 import { randomSource, testDevice } from '@forerun/tensor/harness';
+import { chainRows } from 'forerun/check';
 import { expect, test } from 'vitest';
 import { goldenFolder, promptOf } from '../loop/golden-llama.ts';
-import { chainRows } from './golden-case.ts';
 
 const device = await testDevice();
 const checkpoint = await openCheckpoint(folderSource(goldenFolder('llama')), { weights: 'f32' });

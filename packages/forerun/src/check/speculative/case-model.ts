@@ -59,13 +59,14 @@ export class CaseGraphs {
   readonly #buffers: StateBuffers;
   readonly #bound: number;
 
+  /** @param parts - `bound`: most tokens that `states` will hold, 64 by default. */
   constructor(
     device: Device,
-    parts: { readonly owned: readonly OwnedWeights[]; readonly states?: readonly State[]; readonly bound: number },
+    parts: { readonly owned: readonly OwnedWeights[]; readonly states?: readonly State[]; readonly bound?: number },
   ) {
     this.#device = device;
     this.#owned = parts.owned;
-    this.#bound = parts.bound;
+    this.#bound = parts.bound ?? 64;
     this.#store = new WeightStore(device);
     this.#buffers = new StateBuffers(device, parts.states ?? []);
   }

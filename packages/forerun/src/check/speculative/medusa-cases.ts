@@ -123,15 +123,18 @@ interface Root {
   readonly root: number;
 }
 
+/** Arguments of Medusa's verdict. */
+export interface MedusaArguments {
+  readonly temperature: number;
+  readonly sampling?: 'typical' | 'nucleus';
+  readonly posterior_threshold?: number;
+  readonly posterior_alpha?: number;
+  readonly top_p?: number;
+}
+
 interface Evaluation {
   readonly method: string;
-  readonly args: {
-    readonly temperature: number;
-    readonly sampling?: 'typical' | 'nucleus';
-    readonly posterior_threshold?: number;
-    readonly posterior_alpha?: number;
-    readonly top_p?: number;
-  };
+  readonly args: MedusaArguments;
   readonly accepted_tokens: readonly number[];
 }
 

@@ -5,18 +5,13 @@ import { medusaHeads } from '@forerun/mtp';
 import { argmax, gather, gatherRows, slice, type Tensor } from '@forerun/tensor';
 import { draw, greedy, targetProbabilities, typicalAcceptance } from '@forerun/verifiers';
 import { caseCheckpoint, caseModel } from './case-model.ts';
+import type { MedusaArguments } from './medusa-cases.ts';
 import { type LoopRound, type LoopRun, LoopRunner, type Repetition } from './recorded-runs.ts';
 import { firstDifference, type SpeculativeCase } from './speculative-case.ts';
 
 interface MedusaRun extends LoopRun {
   readonly choices: readonly (readonly number[])[];
-  readonly args: {
-    readonly temperature: number;
-    readonly sampling?: 'typical' | 'nucleus';
-    readonly posterior_threshold?: number;
-    readonly posterior_alpha?: number;
-    readonly top_p?: number;
-  };
+  readonly args: MedusaArguments;
   readonly rounds: readonly (LoopRound & {
     readonly uniforms?: readonly number[];
     /** Empty where the root is the most likely token. */
