@@ -4,5 +4,5 @@ import everywhere from './vitest.config.ts';
 /** The same tests once more, in a lane that also says which kernels it compiled: Deno's wgpu, or lavapipe. */
 export default mergeConfig(
   everywhere,
-  defineConfig({ test: { setupFiles: ['packages/tooling/src/lanes/record-kernels.ts'], testTimeout: 300_000 } }),
+  defineConfig({ test: { setupFiles: ['packages/tooling/src/lanes/record-kernels.ts'] } }),
 );

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { launchChromium } from '@forerun/tooling';
+import { launchChromium, newPage } from '@forerun/tooling';
 import type { PieceRound } from 'forerun';
 import type { Browser, Page } from 'playwright-core';
 import { createServer, type ViteDevServer } from 'vite';
@@ -31,7 +31,7 @@ afterAll(async () => {
 });
 
 async function openPage(): Promise<Page> {
-  const page = await browser.newPage();
+  const page = await newPage(browser);
   page.on('pageerror', (error) => console.error(`page: ${error.message}`));
   await page.goto(address);
   return page;
@@ -151,76 +151,72 @@ async function expectRoundsToAgree(page: Page): Promise<readonly ShownRound[]> {
 }
 
 describe('the page', () => {
-  test(
-    'loads, tells, shows rounds, compares, remembers its form over a reload, and stops',
-    { timeout: 300_000 },
-    async () => {
-      const page = await openPage();
-      await waitFor(page, /^Ready on .*software adapter/);
-      await page.fill('#prompt', 'One day, a small dog');
-      await page.fill('#maxTokens', '24');
-      await page.fill('#seed', '11');
-      await page.click('#tell');
-      await waitFor(page, /^Told/);
-      const told = (await story(page).locator('.draft, .model').allTextContents()).join('');
-      expect(await story(page).textContent()).toMatch(/^One day, a small dog/);
-      expect(told.length).toBeGreaterThan(10);
-      expect(await story(page).locator('.model').count()).toBeGreaterThan(0);
-      expect(await page.locator('#sums').textContent()).toMatch(/Rounds of the model\d+/);
-      expect(await page.inputValue('#drafter')).toBe('eagle');
-      expect(mostAtADepth(await expectRoundsToAgree(page))).toBeGreaterThan(2);
+  test('loads, tells, shows rounds, compares, remembers its form over a reload, and stops', async () => {
+    const page = await openPage();
+    await waitFor(page, /^Ready on .*software adapter/);
+    await page.fill('#prompt', 'One day, a small dog');
+    await page.fill('#maxTokens', '24');
+    await page.fill('#seed', '11');
+    await page.click('#tell');
+    await waitFor(page, /^Told/);
+    const told = (await story(page).locator('.draft, .model').allTextContents()).join('');
+    expect(await story(page).textContent()).toMatch(/^One day, a small dog/);
+    expect(told.length).toBeGreaterThan(10);
+    expect(await story(page).locator('.model').count()).toBeGreaterThan(0);
+    expect(await page.locator('#sums').textContent()).toMatch(/Rounds of the model\d+/);
+    expect(await page.inputValue('#drafter')).toBe('eagle');
+    expect(mostAtADepth(await expectRoundsToAgree(page))).toBeGreaterThan(2);
 
-      await story(page).locator('.round').nth(2).hover();
-      await page.locator('#roundWords', { hasText: /^Round 3 of/ }).waitFor();
-      await page.locator('#status').hover();
-      await page
-        .locator('#roundWords', { hasText: new RegExp(`^Round ${await page.inputValue('#round')} of`) })
-        .waitFor();
-      await page.locator('#strip .bar').nth(1).click();
-      expect(await page.inputValue('#round')).toBe('2');
-      expect(await story(page).locator('.round.chosen').getAttribute('data-round')).toBe('1');
+    await story(page).locator('.round').nth(2).hover();
+    await page.locator('#roundWords', { hasText: /^Round 3 of/ }).waitFor();
+    await page.locator('#status').hover();
+    await page
+      .locator('#roundWords', { hasText: new RegExp(`^Round ${await page.inputValue('#round')} of`) })
+      .waitFor();
+    await page.locator('#strip .bar').nth(1).click();
+    expect(await page.inputValue('#round')).toBe('2');
+    expect(await story(page).locator('.round.chosen').getAttribute('data-round')).toBe('1');
 
-      await page.fill('#maxTokens', '6');
-      await page.click('#compare');
-      await waitFor(page, /^Compared/);
-      const compared = await rowsOf(page, '#comparison');
-      const drafters = await page.locator('#drafter option').allTextContents();
-      expect(compared.map(([name]) => name)).toEqual(drafters);
-      expect(compared[0]!.slice(1)).toEqual(['1.00', expect.any(String), '1.00 ×', '-', '6', '-']);
-      for (const [, , , , text] of compared.slice(1)) expect(text).toBe('the same');
-      await picture(page, 'demo-page');
+    await page.fill('#maxTokens', '6');
+    await page.click('#compare');
+    await waitFor(page, /^Compared/);
+    const compared = await rowsOf(page, '#comparison');
+    const drafters = await page.locator('#drafter option').allTextContents();
+    expect(compared.map(([name]) => name)).toEqual(drafters);
+    expect(compared[0]!.slice(1)).toEqual(['1.00', expect.any(String), '1.00 ×', '-', '6', '-']);
+    for (const [, , , , text] of compared.slice(1)) expect(text).toBe('the same');
+    await picture(page, 'demo-page');
 
-      await page.selectOption('#drafter', 'draft-model');
-      await page.selectOption('#width', '4');
-      await page.fill('#maxTokens', '24');
-      await page.click('#tell');
-      await waitFor(page, /^Told/);
-      expect(mostAtADepth(await expectRoundsToAgree(page))).toBeLessThanOrEqual(2);
+    await page.selectOption('#drafter', 'draft-model');
+    await page.selectOption('#width', '4');
+    await page.fill('#maxTokens', '24');
+    await page.click('#tell');
+    await waitFor(page, /^Told/);
+    expect(mostAtADepth(await expectRoundsToAgree(page))).toBeLessThanOrEqual(2);
 
-      await page.reload();
-      expect(await page.inputValue('#prompt')).toBe('One day, a small dog');
-      expect(await page.inputValue('#maxTokens')).toBe('24');
-      await waitFor(page, /^Ready/);
-      await page.selectOption('#drafter', 'none');
-      await page.click('#tell');
-      await waitFor(page, /^Told/);
-      expect((await story(page).locator('.draft, .model').allTextContents()).join('')).toBe(told);
-      expect(await story(page).locator('.draft').count()).toBe(0);
+    await page.reload();
+    expect(await page.inputValue('#prompt')).toBe('One day, a small dog');
+    expect(await page.inputValue('#maxTokens')).toBe('24');
+    await waitFor(page, /^Ready/);
+    await page.selectOption('#drafter', 'none');
+    await page.click('#tell');
+    await waitFor(page, /^Told/);
+    expect((await story(page).locator('.draft, .model').allTextContents()).join('')).toBe(told);
+    expect(await story(page).locator('.draft').count()).toBe(0);
 
-      await page.fill('#maxTokens', '400');
-      await page.click('#tell');
-      await story(page).locator('.model').nth(3).waitFor();
-      await page.click('#stop');
-      await waitFor(page, /^Stopped/);
-      const stopped = await story(page).textContent();
-      await page.waitForTimeout(500);
-      expect(await story(page).textContent()).toBe(stopped);
-      await page.fill('#maxTokens', '5');
-      await page.click('#tell');
-      await waitFor(page, /^Told/);
-      await page.close();
-    },
-  );
+    await page.fill('#maxTokens', '400');
+    await page.click('#tell');
+    await story(page).locator('.model').nth(3).waitFor();
+    await page.click('#stop');
+    await waitFor(page, /^Stopped/);
+    const stopped = await story(page).textContent();
+    await page.waitForTimeout(500);
+    expect(await story(page).textContent()).toBe(stopped);
+    await page.fill('#maxTokens', '5');
+    await page.click('#tell');
+    await waitFor(page, /^Told/);
+    await page.close();
+  });
 
   test('shows model text and mistakes as text', async () => {
     const page = await openPage();
@@ -235,7 +231,7 @@ describe('the page', () => {
     expect(await page.title()).toMatch(/^Forerun/);
     await page.fill('#prompt', '🙂'.repeat(1900));
     await page.click('#tell');
-    await page.locator('#status.failed').waitFor({ timeout: 60_000 });
+    await page.locator('#status.failed').waitFor();
     expect(await status(page).textContent()).toMatch(/prompt has \d+ tokens.*2048/);
     await page.close();
   });
@@ -277,7 +273,7 @@ describe('the tree of a round', () => {
   };
 
   test('shows every node, what was accepted, and what the model chose instead, all of it as text', async () => {
-    const page = await browser.newPage();
+    const page = await newPage(browser);
     await page.addInitScript(() => Reflect.deleteProperty(Navigator.prototype, 'gpu'));
     await page.goto(address);
     await page.locator('#status.failed').waitFor();
@@ -321,7 +317,7 @@ describe('the tree of a round', () => {
 
 describe('the page says what is missing', () => {
   test('where the browser has no WebGPU', async () => {
-    const page = await browser.newPage();
+    const page = await newPage(browser);
     await page.addInitScript(() => Reflect.deleteProperty(Navigator.prototype, 'gpu'));
     await page.goto(address);
     await page.locator('#status.failed').waitFor();
@@ -332,7 +328,7 @@ describe('the page says what is missing', () => {
 
   test('where WebGPU finds no adapter', async () => {
     await using without = await launchChromium({ webgpu: false });
-    const page = await without.newPage();
+    const page = await newPage(without);
     await page.goto(address);
     await page.locator('#status.failed').waitFor();
     expect(await status(page).textContent()).toMatch(/found no adapter.*hardware acceleration/);

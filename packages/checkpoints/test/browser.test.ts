@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Page } from 'playwright-core';
-import { launchChromium } from '@forerun/tooling';
+import { launchChromium, newPage } from '@forerun/tooling';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { servePage, type PageServer } from './page-server.ts';
 import { safetensorsFile, seededBytes, text } from './write-safetensors.ts';
@@ -28,7 +28,7 @@ beforeAll(async () => {
     servePage(model),
     launchChromium({ webgpu: false }),
   ]);
-  page = await browser.newPage();
+  page = await newPage(browser);
   await page.goto(server.url);
   await page.waitForFunction(() => 'program' in globalThis);
 });

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { createBrotliDecompress } from 'node:zlib';
-import { type Browser, type LaunchOptions, chromium } from 'playwright-core';
+import { type Browser, type LaunchOptions, type Page, chromium } from 'playwright-core';
 import { extract } from 'tar-fs';
 import { root } from './checks/workspace.ts';
 
@@ -16,6 +16,9 @@ export interface ChromiumOptions {
   /** Further command-line switches. */
   readonly args?: readonly string[];
 }
+
+/** For starting the browser and for each wait in a page: far above what a busy machine of two cores needs. */
+const patienceMs = 110_000;
 
 /**
  * Starts a headless Chromium with WebGPU on its own software adapter. `FORERUN_CHROMIUM` names another executable;
@@ -28,7 +31,7 @@ export async function launchChromium({ webgpu = true, args = [] }: ChromiumOptio
   const gpu = webgpu
     ? ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan']
     : ['--disable-features=WebGPU', '--disable-blink-features=WebGPU'];
-  const options: LaunchOptions = { headless: true, args: [...gpu, '--no-sandbox', ...args] };
+  const options: LaunchOptions = { headless: true, timeout: patienceMs, args: [...gpu, '--no-sandbox', ...args] };
   const executablePath = process.env['FORERUN_CHROMIUM'];
   if (executablePath) return chromium.launch({ ...options, executablePath });
   if (process.platform !== 'linux' || process.arch !== 'x64') return chromium.launch({ ...options, channel: 'chrome' });
@@ -36,7 +39,7 @@ export async function launchChromium({ webgpu = true, args = [] }: ChromiumOptio
   // The browser brings its own Vulkan; the driver chosen for this process must not leak into it.
   const env: NodeJS.ProcessEnv = {
     ...process.env,
-    FONTCONFIG_FILE: fontConfiguration(folder),
+    FONTCONFIG_FILE: join(folder, fontConfiguration),
     LD_LIBRARY_PATH: `${join(folder, 'lib')}:${folder}`,
   };
   delete env['VK_ICD_FILENAMES'];
@@ -44,16 +47,21 @@ export async function launchChromium({ webgpu = true, args = [] }: ChromiumOptio
   return chromium.launch({ ...options, executablePath: join(folder, 'chromium'), env });
 }
 
+/** A page whose waits end later than those of playwright's default, 30 s, which a machine busy with other tests can miss. */
+export async function newPage(browser: Browser): Promise<Page> {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(patienceMs);
+  return page;
+}
+
+const fontConfiguration = 'fonts-here.conf';
+
 /** The configuration that came with the fonts names folders of another machine; without a font, a text field ends the browser. */
-function fontConfiguration(folder: string): string {
-  const file = join(folder, 'fonts-here.conf');
-  const cache = join(tmpdir(), 'forerun-fonts-cache');
-  const text = `<?xml version="1.0"?>
+function fontConfigurationOf(folder: string): string {
+  return `<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><dir>${join(folder, 'fonts')}</dir><cachedir>${cache}</cachedir></fontconfig>
+<fontconfig><dir>${join(folder, 'fonts')}</dir><cachedir>${join(tmpdir(), 'forerun-fonts-cache')}</cachedir></fontconfig>
 `;
-  writeFileSync(file, text);
-  return file;
 }
 
 /** The folder with the unpacked browser of @sparticuz/chromium, unpacked once for all processes of this checkout. */
@@ -71,6 +79,8 @@ async function unpackedChromium(): Promise<string> {
       pipeline(open(name), createBrotliDecompress(), extract(part)),
     ),
   ]);
+  // Written once, before anyone can read it: a browser that finds half of it has no fonts.
+  writeFileSync(join(part, fontConfiguration), fontConfigurationOf(folder));
   try {
     await rename(part, folder);
   } catch (error) {

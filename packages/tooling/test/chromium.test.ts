@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { launchChromium } from '../src/index.ts';
+import { launchChromium, newPage } from '../src/index.ts';
 
 const server = createServer((_, response) => {
   response.setHeader('content-type', 'text/html');
@@ -18,7 +18,7 @@ afterAll(() => server.close());
 
 test('a page and a worker in headless Chromium find an adapter', async () => {
   await using browser = await launchChromium();
-  const page = await browser.newPage();
+  const page = await newPage(browser);
   await page.goto(address);
   const inPage = await page.evaluate(async () => (await navigator.gpu.requestAdapter())?.info.architecture);
   expect(inPage).toBe('swiftshader');
@@ -32,7 +32,7 @@ test('a page and a worker in headless Chromium find an adapter', async () => {
 
 test('a page finds no WebGPU where it was switched off', async () => {
   await using browser = await launchChromium({ webgpu: false });
-  const page = await browser.newPage();
+  const page = await newPage(browser);
   await page.goto(address);
   const adapter = await page.evaluate(async () => (await navigator.gpu?.requestAdapter()) ?? 'none');
   expect(adapter).toBe('none');

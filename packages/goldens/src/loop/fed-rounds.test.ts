@@ -47,7 +47,7 @@ async function plainThenDrafts(drafter: Drafter, plain: Pick<GenerateRequest, 'w
 it.each([
   ['a head', eagle(head, { tree: 'chain' })],
   ['a draft model', draftModel({ decoder: target.decoder, catchUpTokens: 2 })],
-])('%s takes in plain rounds that it is fed', { timeout: 120_000 }, async (_, drafter) => {
+])('%s takes in plain rounds that it is fed', async (_, drafter) => {
   await engine.speculation(drafter).fed();
   const unfed = await plainThenDrafts(drafter, { width: 1 });
   expect(unfed.reach).toBe(prompt.length - 1);

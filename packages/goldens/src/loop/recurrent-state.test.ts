@@ -102,7 +102,7 @@ describe('lfm2 in the loop', () => {
     // From there on the record holds what came since.
     await asked([...turn.slice(0, -1), 3, 4], turn.length + 1);
     await asked(begin.slice(0, 60), 0);
-  }, 120_000);
+  });
 
   it('refuses a drafter that draws trees when it is opened, and runs those that can draw chains', async () => {
     expect(model.engine.decoder.branching).toBe(false);

@@ -88,4 +88,4 @@ it('says the same over turns, trees and rejected drafts, and begins anew where t
   expect(expected.reused).toEqual([0, 611, 900, 250]);
   expect(over.reused).toEqual([0, 611, 900, 0]);
   expect(over.said).toEqual(expected.said);
-}, 240_000);
+});

@@ -7,7 +7,7 @@ import { expect, it } from 'vitest';
 const device = await testDevice();
 const folder = fileURLToPath(new URL('../../fixtures/speculative', import.meta.url));
 
-it.each(['draft-llama', 'hf-assisted', 'layerskip'])('%s', { timeout: 120_000 }, async (name) => {
+it.each(['draft-llama', 'hf-assisted', 'layerskip'])('%s', async (name) => {
   const { cases } = await checkSpeculative(folder, device, { only: [name] });
   expect(cases).toEqual([{ name }]);
 });

@@ -69,7 +69,7 @@ async function run(
   return { tokens, accepted: acceptedTokens / draftedTokens };
 }
 
-describe('drafts that are drawn', { timeout: 120_000 }, () => {
+describe('drafts that are drawn', () => {
   it.each([
     ['rejectionSampling', rejectionSampling()],
     ['blockVerification', blockVerification()],

@@ -76,7 +76,7 @@ function chiSquare(own: Float64Array): number {
   return statistic;
 }
 
-describe('drawn children', { timeout: 300_000 }, () => {
+describe('drawn children', () => {
   test.each([
     ['consecutive ranks', [[0], [1], [2], [0, 0], [0, 1], [1, 0]]],
     ['ranks with gaps', [[1], [3], [1, 2], [3, 1]]],

@@ -50,7 +50,7 @@ async function talk(layer: number | undefined, request: GenerateRequest) {
   return { tokens, drafted: draftedTokens, accepted: acceptedTokens, caches };
 }
 
-describe('earlyExit', { timeout: 120_000 }, () => {
+describe('earlyExit', () => {
   test.each(samplings)("gives plain decoding's tokens and cache: %o", async (sampling) => {
     const plain = await talk(undefined, { prompt, maxTokens, sampling, width: 1 });
     if (Object.keys(sampling).length === 0) expect(plain.tokens).toEqual(continuation.slice(0, maxTokens));

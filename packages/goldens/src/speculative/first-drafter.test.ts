@@ -27,7 +27,7 @@ const known = (drafter: Drafter, end = text.length) =>
     conversation.states.write(recordingOf(drafter), words);
   });
 
-describe('first', { timeout: 60_000 }, () => {
+describe('first', () => {
   it('takes the first proposal that is long enough, else the last', async () => {
     // Recorded up to the 12th token: the draft model, which is perfect too, goes on from there.
     const drafter = first({ drafter: recorded, atLeast: 3 }, draftModel({ decoder: toyDecoder(toy) }));

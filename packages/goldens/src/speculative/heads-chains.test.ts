@@ -138,7 +138,7 @@ const samplings: readonly GenerateRequest['sampling'][] = [
   { temperature: 1.2, topK: 20, topP: 0.95, seed: 4, repetitionPenalty: 1.1 },
 ];
 
-describe.each(Object.entries(drafters))('%s', { timeout: 300_000 }, (name, { drafter, accepted }) => {
+describe.each(Object.entries(drafters))('%s', (name, { drafter, accepted }) => {
   test("gives plain decoding's tokens", async () => {
     for (const [index, sampling] of samplings.entries()) {
       const turn = { prompt, maxTokens: 40, ...(sampling && { sampling }) };

@@ -110,7 +110,7 @@ const drafters: readonly [name: string, drafter: Drafter, width: number, tokens:
   ['Hydra, a part of a fixed tree', hydra(hydraMlp, { tree: small }), 4, { greedy: 1.5 }],
 ];
 
-describe.each(drafters)('%s', { timeout: 300_000 }, (_, drafter, width, least) => {
+describe.each(drafters)('%s', (_, drafter, width, least) => {
   test.each(Object.keys(samplings))("leaves plain decoding's tokens and cache: %s", async (name) => {
     const got = await run(drafter, width, samplings[name]);
     expect(got.tokens).toEqual(plain[name]!.tokens);

@@ -19,7 +19,7 @@ const text = [...prompt, ...plain.tokens];
 /** Knows what comes. */
 const knowing = host((tokens) => text.slice(tokens.length), { name: 'knowing' });
 
-describe('host', { timeout: 60_000 }, () => {
+describe('host', () => {
   it('is asked before each round with every token kept so far, and what it gives is verified', async () => {
     const asked: number[][] = [];
     const drafter = host(async (tokens) => {

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 const device = await testDevice();
 const folder = fileURLToPath(new URL('../../fixtures/speculative', import.meta.url));
 
-describe('golden cases of look-up drafters', { timeout: 300_000 }, () => {
+describe('golden cases of look-up drafters', () => {
   it.each(['lookahead', 'retrieval'])('%s', async (name) => {
     const { cases, ok } = await checkSpeculative(folder, device, { only: [name] });
     expect(cases).toEqual([{ name }]);

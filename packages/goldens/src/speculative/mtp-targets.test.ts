@@ -29,7 +29,7 @@ describe.each([
   ['mtp-mimo', 'hidden_post_norm', 0],
   ['mtp-glm4-moe', 'target_hidden', 0.5],
   ['mtp-deepseek-v3', 'target_hidden', 0.5],
-] as const)('%s', { timeout: 300_000 }, (name, hiddenName, accepted) => {
+] as const)('%s', (name, hiddenName, accepted) => {
   test('logits and normed hidden states of the model', async () => {
     const { golden, checkpoint, decoder, weights } = await open(name);
     const ids = (await golden.tensor('forward.input_ids')).data;

@@ -19,7 +19,7 @@ const drafters: readonly Drafter[] = [
   first(nGram({ shortest: 3 }), lookahead({ vocabSize, window: 2, ngram: 3 })),
 ];
 
-it.each(drafters)('$name', { timeout: 60_000 }, async (drafter) => {
+it.each(drafters)('$name', async (drafter) => {
   const fed = await engine.speculation(drafter).fed();
   expect(fed).not.toBe(await engine.speculation(undefined).round(1));
   using conversation = engine.open({ drafter });

@@ -135,7 +135,7 @@ test('block drafter: logits of a block', async () => {
   );
 });
 
-describe('through the front door', { timeout: 120_000 }, async () => {
+describe('through the front door', async () => {
   const heads = [storiesMtp, storiesMedusa, storiesEagle, storiesBlock];
   const model = await load(stories, { heads, device, capacityTokens: 64 });
   afterAll(() => model.close());

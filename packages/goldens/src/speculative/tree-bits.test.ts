@@ -78,50 +78,46 @@ const shapes: Readonly<Record<string, TreeShape>> = {
   medusa: staticTree(medusaChoices('mc_sim_7b_63')),
 };
 
-test.each(Object.entries(shapes))(
-  '%s: logits of nodes, and the cache after a path is kept',
-  { timeout: 300_000 },
-  async (_, shape) => {
-    const random = randomSource(23);
-    const tokens = Array.from({ length: shape.width }, () => random.integer(decoder.vocabSize));
-    const leaves = leafPaths(shape);
-    // The deepest leaf, one whose path is no prefix of the rows, and the anchor alone.
-    const paths = [leaves[0]!, leaves.find((path) => path[1] !== 1)!, [0]];
-    const prefill = (graph: Graph) => pass(graph, chainRows(graph, prompt, 0));
+test.each(Object.entries(shapes))('%s: logits of nodes, and the cache after a path is kept', async (_, shape) => {
+  const random = randomSource(23);
+  const tokens = Array.from({ length: shape.width }, () => random.integer(decoder.vocabSize));
+  const leaves = leafPaths(shape);
+  // The deepest leaf, one whose path is no prefix of the rows, and the anchor alone.
+  const paths = [leaves[0]!, leaves.find((path) => path[1] !== 1)!, [0]];
+  const prefill = (graph: Graph) => pass(graph, chainRows(graph, prompt, 0));
 
-    for (const path of paths) {
-      const tree = await overCache([
-        prefill,
-        (graph) => {
-          pass(graph, treeRowsOf(graph, shape, tokens));
-          const kept = Uint32Array.from({ length: shape.width }, (_, i) => path[i] ?? 0);
-          state.commit({
-            path: graph.constant(kept),
-            count: graph.constant(Uint32Array.of(path.length)),
-            length: graph.constant(Uint32Array.of(prompt.length)),
-            tree: true,
-          });
-        },
-      ]);
-      const sequential = await overCache([
-        prefill,
-        ...path.map(
-          (row, depth) => (graph: Graph) => pass(graph, chainRows(graph, [tokens[row]!], prompt.length + depth)),
-        ),
-      ]);
-      const bits = (values: Float32Array | Uint32Array | Int32Array, end = values.length) =>
-        new Uint32Array(values.buffer, values.byteOffset, end);
-      path.forEach((row, depth) => {
-        const own = tree.outputs[1]!.slice(row * decoder.vocabSize, (row + 1) * decoder.vocabSize);
-        expect(bits(own), `logits of row ${row}`).toEqual(bits(sequential.outputs[depth + 1]!));
-      });
-      const kept = prompt.length + path.length;
-      state.states.forEach((one, index) => {
-        const end = kept * one.shape.slice(1).reduce((a, b) => a * b, 1);
-        expect(bits(tree.cache[index]!, end), `${one.name} after ${path.join(' ')}`).toEqual(
-          bits(sequential.cache[index]!, end),
-        );
-      });
-    }
-  },
-);
+  for (const path of paths) {
+    const tree = await overCache([
+      prefill,
+      (graph) => {
+        pass(graph, treeRowsOf(graph, shape, tokens));
+        const kept = Uint32Array.from({ length: shape.width }, (_, i) => path[i] ?? 0);
+        state.commit({
+          path: graph.constant(kept),
+          count: graph.constant(Uint32Array.of(path.length)),
+          length: graph.constant(Uint32Array.of(prompt.length)),
+          tree: true,
+        });
+      },
+    ]);
+    const sequential = await overCache([
+      prefill,
+      ...path.map(
+        (row, depth) => (graph: Graph) => pass(graph, chainRows(graph, [tokens[row]!], prompt.length + depth)),
+      ),
+    ]);
+    const bits = (values: Float32Array | Uint32Array | Int32Array, end = values.length) =>
+      new Uint32Array(values.buffer, values.byteOffset, end);
+    path.forEach((row, depth) => {
+      const own = tree.outputs[1]!.slice(row * decoder.vocabSize, (row + 1) * decoder.vocabSize);
+      expect(bits(own), `logits of row ${row}`).toEqual(bits(sequential.outputs[depth + 1]!));
+    });
+    const kept = prompt.length + path.length;
+    state.states.forEach((one, index) => {
+      const end = kept * one.shape.slice(1).reduce((a, b) => a * b, 1);
+      expect(bits(tree.cache[index]!, end), `${one.name} after ${path.join(' ')}`).toEqual(
+        bits(sequential.cache[index]!, end),
+      );
+    });
+  }
+});

@@ -215,7 +215,7 @@ async function deviceBlocks({ verifier, shape, replacement }: Method): Promise<s
   });
 }
 
-it.each(Object.entries(methods))('%s', { timeout: 300_000 }, async (name, method) => {
+it.each(Object.entries(methods))('%s', async (name, method) => {
   const exact = exactBlocks(method);
   expect([...exact.values()].reduce((sum, value) => sum + value, 0)).toBeCloseTo(1, 12);
 

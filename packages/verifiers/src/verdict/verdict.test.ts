@@ -90,7 +90,7 @@ function treeOf(width: number, vocabSize: number): Given {
   };
 }
 
-describe('verdicts by distributions agree with float64', { timeout: 300_000 }, () => {
+describe('verdicts by distributions agree with float64', () => {
   for (const rule of ['draft', 'block'] as ChainRule[]) {
     it(`on chains, ${rule}`, async () => {
       let kept = 0;
