@@ -1,18 +1,22 @@
 import type { Drafter, Rows, TargetOutputs } from '@forerun/contracts';
 import type { BlockHead } from '@forerun/mtp';
-import { concat, sample, slice } from '@forerun/tensor';
-import { chain } from '../features/chain.ts';
+import { concat, slice } from '@forerun/tensor';
 import { expectCapacity, FeatureMemory, slackRows } from '../features/feature-memory.ts';
 import { keptRows, type KnownRows, prefilledRows } from '../features/known-rows.ts';
+import { marginalTree, type MarginalTreeOptions } from '../features/marginal-tree.ts';
 
 /**
- * Drafts with a block drafter (DFlash, arXiv:2602.06036; JetSpec, arXiv:2606.18394): all tokens of a chain from one pass over the anchor
- * and mask tokens. A round has use for as many rows as its block.
+ * Drafts with a block drafter (DFlash, arXiv:2602.06036; JetSpec, arXiv:2606.18394): one pass over the anchor and mask tokens gives a
+ * distribution for each depth, and these a tree (DDTree, arXiv:2604.12989) or a chain. A chain has use for as many rows as the block. Where
+ * the target verifies chains only, it is a chain unless a tree is asked for.
  *
  * @param head - From `blockHead` of `@forerun/mtp`, made for the target.
- * @throws MismatchedPartsError when a conversation is to hold more tokens than the head was made for.
+ * @param options - Which tree; `best-first` by default.
+ * @throws ArgumentError for a tree that cannot be made; MismatchedPartsError when a conversation is to hold more tokens than the head was
+ *   made for, and for a tree that was asked for and a target that verifies chains only.
  */
-export function block(head: BlockHead): Drafter {
+export function block(head: BlockHead, options: MarginalTreeOptions = {}): Drafter {
+  const tree = marginalTree(options, { who: 'block', depths: head.drafts });
   const takeIn = (known: KnownRows, target: TargetOutputs, memory: FeatureMemory): void => {
     const taps = (target.taps ?? []).map((tap) => known.pick(tap));
     head.ingest(memory.rowsOf(known, known.positions), { taps }, memory.cache!);
@@ -21,7 +25,7 @@ export function block(head: BlockHead): Drafter {
   return {
     name: 'block',
     needs: head.needs,
-    gives: { distribution: false },
+    gives: { distribution: options.children === 'drawn' },
 
     state(capacityTokens, { rollbackTokens }) {
       expectCapacity('The block drafter', head.maxPositions, capacityTokens);
@@ -55,11 +59,7 @@ export function block(head: BlockHead): Drafter {
         count: ready.mul(B),
         length: first.length,
       };
-      const used = Math.min(head.drafts, round.width - 1);
-      const logits = slice(head.logits(rows, memory.cache!), 0, [0, used]);
-      const places = round.length.add(graph.constant(Uint32Array.from({ length: used }, (_, i) => i + 1)));
-      const drafts = sample(logits, { ...round.sampling, positions: places });
-      return chain(round, [drafts], ready);
+      return tree(round, { logits: (depth) => slice(head.logits(rows, memory.cache!), 0, [0, depth]), ready });
     },
 
     absorb: (round, { accepted, target }, state) => takeIn(keptRows(round, accepted), target, state as FeatureMemory),

@@ -68,56 +68,102 @@ describe('staticTree', () => {
 });
 
 describe('bestFirstTree', () => {
+  /** Runs the kernel beside its reference; candidate r of depth d is token `d * ranks + r`. */
+  async function grow(logs: readonly (readonly number[])[], width: number) {
+    const [levels, ranks] = [logs.length, logs[0]!.length];
+    const { outputs } = await hold(device, {
+      inputs: {
+        anchor: column([7]),
+        candidates: { shape: [levels, ranks], dtype: 'u32', data: Array.from(Array(levels * ranks).keys()) },
+        logs: { shape: [levels, ranks], data: logs.flat() },
+      },
+      body: ({ anchor, candidates, logs: logProbabilities }) => {
+        const tree = bestFirstTree({ anchor, candidates, logProbabilities }, width);
+        return { tokens: tree.tokens, parents: tree.parents!, depths: tree.depths!, count: tree.count };
+      },
+      tolerance: 0,
+    });
+    const used = outputs.count![0]!;
+    const ranksOf = (row: number): number[] =>
+      row === 0 ? [] : [...ranksOf(outputs.parents![row]!), outputs.tokens![row]! % ranks];
+    const paths = Array.from({ length: used - 1 }, (_, index) => ranksOf(index + 1));
+    // A node comes behind its parent, one depth up.
+    for (let row = 1; row < used; row++) {
+      expect(outputs.parents![row]).toBeLessThan(row);
+      expect(outputs.depths![row]).toBe(outputs.depths![outputs.parents![row]!]! + 1);
+      expect(Math.floor(outputs.tokens![row]! / ranks)).toBe(outputs.depths![row]! - 1);
+    }
+    return paths;
+  }
+
+  /** Every path there is with its score, the most likely `count` of each depth. */
+  function allPaths(logs: readonly (readonly number[])[], count: number) {
+    let paths: { score: number; path: readonly number[] }[] = [{ score: 0, path: [] }];
+    return logs
+      .flatMap((level) => {
+        paths = paths
+          .flatMap(({ score, path }) => level.map((log, rank) => ({ score: score + log, path: [...path, rank] })))
+          .sort((a, b) => b.score - a.score)
+          .slice(0, count);
+        return paths;
+      })
+      .sort((a, b) => b.score - a.score);
+  }
+
   it('takes the most likely paths, parents first', async () => {
     const random = randomSource(3);
-    for (const [levels, ranks, width] of [
+    for (const [levels, ranks, ...widths] of [
       [1, 1, 4],
-      [3, 2, 8],
-      [4, 10, 33],
-      [7, 10, 64],
-      [1, 5, 1],
+      [3, 2, 1, 8],
+      [5, 10, 2, 5, 33],
+      [15, 7, 16, 64],
     ] as const) {
-      const logs = Array.from({ length: levels }, () => {
-        const weights = Array.from({ length: ranks }, () => Math.exp(2 * random.normal())).sort((a, b) => b - a);
+      // From heads that are nearly sure to such that hardly know.
+      const logs = Array.from({ length: levels }, (_, level) => {
+        const sharpness = 0.5 + 4 * ((level * 0.37) % 1);
+        const weights = Array.from({ length: ranks }, () => Math.exp(sharpness * random.normal())).sort(
+          (a, b) => b - a,
+        );
         const total = weights.reduce((sum, weight) => sum + weight, 0.1);
-        return weights.map((weight) => Math.log(weight / total));
+        return weights.map((weight) => Math.fround(Math.log(weight / total)));
       });
-      const { outputs } = await hold(device, {
-        inputs: {
-          anchor: column([7]),
-          candidates: {
-            shape: [levels, ranks],
-            dtype: 'u32',
-            data: Array.from({ length: levels * ranks }, (_, i) => i),
-          },
-          logs: { shape: [levels, ranks], data: logs.flat() },
-        },
-        body: ({ anchor, candidates, logs: logProbabilities }) => {
-          const tree = bestFirstTree({ anchor, candidates, logProbabilities }, width);
-          return { tokens: tree.tokens, parents: tree.parents!, depths: tree.depths!, count: tree.count };
-        },
-        tolerance: 0,
-      });
-      // Every path there is, by score: the tree holds the first of them.
-      let paths: { score: number; name: string }[] = [{ score: 0, name: '' }];
-      const all: typeof paths = [];
-      for (let depth = 0; depth < levels; depth++) {
-        paths = paths
-          .flatMap(({ score, name }) =>
-            logs[depth]!.map((log, r) => ({ score: score + log, name: `${name} ${depth * ranks + r}` })),
-          )
-          .sort((a, b) => b.score - a.score)
-          .slice(0, width);
-        all.push(...paths);
+      for (const width of widths) {
+        const all = allPaths(logs, width);
+        const paths = await grow(logs, width);
+        expect(paths).toHaveLength(Math.min(width - 1, all.length));
+        expect(paths).toEqual(all.slice(0, paths.length).map(({ path }) => path));
       }
-      all.sort((a, b) => b.score - a.score);
-      const used = outputs.count![0]!;
-      expect(used).toBe(Math.min(width, all.length + 1));
-      const nameOf = (row: number): string =>
-        row === 0 ? '' : `${nameOf(outputs.parents![row]!)} ${outputs.tokens![row]}`;
-      const names = Array.from({ length: used - 1 }, (_, i) => nameOf(i + 1));
-      expect(new Set(names)).toEqual(new Set(all.slice(0, used - 1).map(({ name }) => name)));
     }
+  });
+
+  it('takes of equal nodes the one that came up first, siblings before children', async () => {
+    const even = Array.from({ length: 3 }, () => [-1, -1]);
+    expect(await grow(even, 9)).toEqual([[0], [1], [0, 0], [1, 0], [0, 1], [1, 1], [0, 0, 0], [1, 0, 0]]);
+    // A sure token costs nothing: it ties with its parent, and with the parent's sibling.
+    const sure = [
+      [-1, -1],
+      [0, -1],
+    ];
+    expect(await grow(sure, 6)).toEqual([[0], [1], [0, 0], [1, 0], [0, 1]]);
+  });
+
+  it('leaves tokens that cannot come out of the tree', async () => {
+    const logs = [
+      [-0.5, -3e38],
+      [-3e38, -3e38],
+    ];
+    expect(await grow(logs, 8)).toEqual([[0]]);
+  });
+
+  it('refuses what does not fit', () => {
+    trace((graph) => {
+      const anchor = graph.input('anchor', [1], 'u32');
+      const [candidates, logProbabilities] = [graph.input('candidates', [2, 3], 'u32'), graph.input('logs', [2, 2])];
+      expect(() => bestFirstTree({ anchor, candidates, logProbabilities }, 4)).toThrow(ShapeError);
+      const fitting = { anchor, candidates, logProbabilities: graph.input('fitting', [2, 3]) };
+      expect(() => bestFirstTree(fitting, 0)).toThrow(ArgumentError);
+      expect(() => bestFirstTree(fitting, 65)).toThrow(/from 1 to 64, got 65/);
+    });
   });
 });
 

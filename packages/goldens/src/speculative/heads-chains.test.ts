@@ -91,7 +91,8 @@ function randomBlock(causal: boolean): Promise<Checkpoint> {
   return openCheckpoint(memorySource(files));
 }
 
-const blockOf = async (causal: boolean) => block(await own(randomBlock(causal), (one) => blockHead(one, decoder)));
+const blockOf = async (causal: boolean) =>
+  block(await own(randomBlock(causal), (one) => blockHead(one, decoder)), { tree: 'chain' });
 
 /** Drafters, and the share of drafts that is accepted at least, greedily. */
 const drafters: Readonly<Record<string, { readonly drafter: Drafter; readonly accepted: number }>> = {

@@ -1,14 +1,15 @@
 /** Trees of heads: decoding with them leaves plain decoding's tokens and cache, up to the capacity, and they guess more than chains. */
-import type { Drafter, DrafterState } from '@forerun/contracts';
+import type { Drafter } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import { Engine, type GenerateRequest } from '@forerun/decoding';
 import { eagle, hydra, medusa } from '@forerun/drafters';
 import { eagleHead, hydraHeads, medusaHeads } from '@forerun/mtp';
-import { ArgumentError, type State, WeightStore } from '@forerun/tensor';
+import { ArgumentError, WeightStore } from '@forerun/tensor';
 import { testDevice } from '@forerun/tensor/harness';
 import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
 import { fillWeights, type OwnedWeights } from 'forerun/check';
 import { describe, expect, test } from 'vitest';
+import { fullRuns } from './full-runs.ts';
 import { goldenCase, owning, targetLlama } from './golden-case.ts';
 
 const device = await testDevice();
@@ -51,53 +52,11 @@ const samplings: Readonly<Record<string, GenerateRequest['sampling']>> = {
   sampled: { temperature: 0.9, topP: 0.95, seed: 4 },
 };
 
-/** Rows of a state that hold kept tokens, as words. */
-async function bits(read: (state: State) => Promise<ArrayBufferView>, states: readonly State[]) {
-  return Promise.all(
-    states.map(async (state) => {
-      const { buffer, byteOffset } = await read(state);
-      const words = (capacityTokens - 1) * (state.byteLength / state.shape[0]! / 4);
-      return new Uint32Array(buffer, byteOffset, words);
-    }),
-  );
-}
-
-/** State and row of every kept row that differs between two caches. */
-function differingRows(a: readonly Uint32Array[], b: readonly Uint32Array[]): string[] {
-  expect(a.map(({ length }) => length)).toEqual(b.map(({ length }) => length));
-  return a.flatMap((words, state) => {
-    const rowWords = words.length / (capacityTokens - 1);
-    const rows = Array.from({ length: capacityTokens - 1 }, (_, row) => row);
-    const same = (row: number) =>
-      words.subarray(row * rowWords, (row + 1) * rowWords).every((word, i) => word === b[state]![row * rowWords + i]);
-    return rows.filter((row) => !same(row)).map((row) => `state ${state}, row ${row}`);
-  });
-}
-
-/** Caches of a drafter's own layer: what has heads and a row a token. */
-const cachesOf = (state: DrafterState | undefined) => state?.states.filter(({ shape }) => shape.length === 3) ?? [];
-
-/** Generates until the conversation is full. */
-async function run(drafter: Drafter | undefined, width: number, sampling: GenerateRequest['sampling']) {
-  const conversation = engine.open(drafter ? { drafter } : {});
-  for await (const { tokens } of conversation.generate({ prompt, width, ...(sampling && { sampling }) })) {
-    expect(tokens.length).toBeGreaterThan(0);
-  }
-  const read = (state: State) => conversation.states.read(state);
-  const result = {
-    tokens: [...conversation.tokens],
-    cache: await bits(read, engine.state.states),
-    drafterCache: drafter ? await bits(read, cachesOf(engine.speculation(drafter).drafterState)) : [],
-    ...conversation.statistics!,
-  };
-  conversation.close();
-  expect(result.tokens).toHaveLength(capacityTokens);
-  return result;
-}
+const { run, differingRows } = fullRuns(engine, prompt);
 
 type Run = Awaited<ReturnType<typeof run>>;
 const plain: Record<string, Run> = {};
-for (const [name, sampling] of Object.entries(samplings)) plain[name] = await run(undefined, 1, sampling);
+for (const [name, sampling] of Object.entries(samplings)) plain[name] = await run(undefined, { width: 1, sampling });
 
 /** Drafters and widths, and the tokens of a round that they reach at least: greedily, and sampled. */
 const drafters: readonly [name: string, drafter: Drafter, width: number, tokens: Readonly<Record<string, number>>][] = [
@@ -112,7 +71,7 @@ const drafters: readonly [name: string, drafter: Drafter, width: number, tokens:
 
 describe.each(drafters)('%s', (_, drafter, width, least) => {
   test.each(Object.keys(samplings))("leaves plain decoding's tokens and cache: %s", async (name) => {
-    const got = await run(drafter, width, samplings[name]);
+    const got = await run(drafter, { width, sampling: samplings[name] });
     expect(got.tokens).toEqual(plain[name]!.tokens);
     expect(differingRows(got.cache, plain[name]!.cache)).toEqual([]);
     expect(got.draftedTokens).toBeGreaterThan(got.rounds);
@@ -121,8 +80,8 @@ describe.each(drafters)('%s', (_, drafter, width, least) => {
 });
 
 test("a tree leaves the head's own cache as a chain does", async () => {
-  const tree = await run(eagle(eagle1, { topK: 5, depth: 5 }), 16, {});
-  const chain = await run(eagle(eagle1, { tree: 'chain' }), 4, {});
+  const tree = await run(eagle(eagle1, { topK: 5, depth: 5 }), { width: 16 });
+  const chain = await run(eagle(eagle1, { tree: 'chain' }), { width: 4 });
   expect(tree.drafterCache.length).toBeGreaterThan(0);
   // The anchor's row, and the row before it, whose next token has just been chosen, differ in when they are taken in.
   expect(differingRows(tree.drafterCache, chain.drafterCache)).toEqual([]);

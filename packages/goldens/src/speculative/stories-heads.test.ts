@@ -162,7 +162,7 @@ describe('through the front door', async () => {
     ['mtp', 4, 1.8],
     ['medusa', 8, 1.6],
     ['eagle', 4, 1.5],
-    ['block', 6, 1.3],
+    ['block', 16, 1.6],
   ] as const)('%s at width %i gives the tokens of plain decoding in fewer passes', async (drafter, width, least) => {
     for (const [index, temperature] of [0, 0.8].entries()) {
       const { tokens: given, statistics } = await generate({ drafter, temperature, width });
