@@ -37,6 +37,8 @@ export type { GgufTensorType } from './gguf/types.ts';
 export { ggufName } from './gguf/names.ts';
 export type { GgufEntry, PlannedGgufTensor } from './gguf/write.ts';
 export { ggufPieces } from './gguf/write.ts';
+export type { ConfigJson, FieldErrors } from './checkpoint/config-fields.ts';
+export { ConfigFields } from './checkpoint/config-fields.ts';
 export type { CheckpointTensor } from './checkpoint/checkpoint.ts';
 export { Checkpoint } from './checkpoint/checkpoint.ts';
 export { declaredCheckpoint } from './checkpoint/declared.ts';

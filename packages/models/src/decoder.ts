@@ -1,10 +1,9 @@
 import type { Decoder, DecoderState, DecoderStateOptions, Rows } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import type { Weights } from '@forerun/checkpoints';
+import { type Layer, linear as linearLayer, type SequenceLayer } from '@forerun/layers';
 import { ArgumentError, embedding, linear, type Tensor, type Weight } from '@forerun/tensor';
 import type { DecoderConfig } from './config/decoder-config.ts';
-import type { Layer, SequenceLayer } from './layers/layer.ts';
-import { linear as linearLayer } from './layers/linear.ts';
 
 /** What a decoder is made of, bottom to top. */
 export interface DecoderParts<Memory extends DecoderState> {

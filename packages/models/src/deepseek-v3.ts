@@ -4,16 +4,25 @@
  * Source: https://arxiv.org/abs/2412.19437. Fields of the config and names of weights are those of the checkpoints.
  */
 import type { Attention, AttentionState } from '@forerun/attention';
-import type { Weights } from '@forerun/checkpoints';
+import type { ConfigJson, Weights } from '@forerun/checkpoints';
 import type { Decoder } from '@forerun/contracts';
+import {
+  expertMatrices,
+  gatedMlp,
+  groupRouting,
+  latentAttention,
+  latentCache,
+  latentShape,
+  type LatentShape,
+  type Layer,
+  rmsNorm,
+  routedExperts,
+  type RoutedShape,
+  type SequenceLayer,
+} from '@forerun/layers';
 import { type DecoderConfig, decoderConfig } from './config/decoder-config.ts';
-import { type ConfigJson, ConfigFields } from './config/fields.ts';
+import { modelFields } from './config/fields.ts';
 import { decoderStack, outputHead } from './decoder.ts';
-import { gatedMlp } from './layers/gated-mlp.ts';
-import { latentAttention, latentCache, type LatentShape, latentShape } from './layers/latent-attention.ts';
-import type { Layer, SequenceLayer } from './layers/layer.ts';
-import { rmsNorm } from './layers/rms-norm.ts';
-import { groupRouting, expertMatrices, routedExperts, type RoutedShape } from './layers/routed-experts.ts';
 
 /** Configuration of a DeepSeek-V3 decoder. */
 export interface DeepseekV3Config extends DecoderConfig {
@@ -30,7 +39,7 @@ export interface DeepseekV3Config extends DecoderConfig {
  *   RopeConfigError for rope settings that are unknown or incomplete.
  */
 export function deepseekV3Config(json: ConfigJson): DeepseekV3Config {
-  const fields = new ConfigFields(json);
+  const fields = modelFields(json);
   const latent = latentShape(fields);
   const config = decoderConfig(fields, 'deepseek_v3', {
     implemented: ['attention_bias'],

@@ -5,17 +5,23 @@
  * Source: https://arxiv.org/abs/2508.06471. Fields of the config and names of weights are those of the checkpoints.
  */
 import type { Attention, AttentionState } from '@forerun/attention';
-import type { Weights } from '@forerun/checkpoints';
+import type { ConfigJson, Weights } from '@forerun/checkpoints';
 import type { Decoder } from '@forerun/contracts';
+import {
+  expertMatrices,
+  gatedMlp,
+  groupRouting,
+  type Layer,
+  linear,
+  rmsNorm,
+  rotary,
+  routedExperts,
+  type RoutedShape,
+  type SequenceLayer,
+} from '@forerun/layers';
 import { type DecoderConfig, decoderConfig, headsByLayer } from './config/decoder-config.ts';
-import { type ConfigJson, ConfigFields } from './config/fields.ts';
+import { modelFields } from './config/fields.ts';
 import { decoderStack, outputHead } from './decoder.ts';
-import { gatedMlp } from './layers/gated-mlp.ts';
-import type { Layer, SequenceLayer } from './layers/layer.ts';
-import { linear } from './layers/linear.ts';
-import { rmsNorm } from './layers/rms-norm.ts';
-import { rotary } from './layers/rotary.ts';
-import { expertMatrices, groupRouting, routedExperts, type RoutedShape } from './layers/routed-experts.ts';
 
 /** Configuration of a GLM-4.5 decoder. */
 export interface Glm4MoeConfig extends DecoderConfig {
@@ -35,7 +41,7 @@ export interface Glm4MoeConfig extends DecoderConfig {
  *   RopeConfigError for rope settings that are unknown or incomplete.
  */
 export function glm4MoeConfig(json: ConfigJson): Glm4MoeConfig {
-  const fields = new ConfigFields(json);
+  const fields = modelFields(json);
   const config = decoderConfig(fields, 'glm4_moe', {
     implemented: ['attention_bias', 'use_qk_norm', 'partial_rotary_factor'],
     partialRotary: true,

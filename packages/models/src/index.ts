@@ -1,9 +1,7 @@
 export { ModelConfigError, UnsupportedModelError } from './errors.ts';
 export type { DecoderConfig } from './config/decoder-config.ts';
-export type { ConfigJson } from './config/fields.ts';
 export type { GenerationConfig, SamplingDefaults } from './config/generation-config.ts';
 export { generationConfig } from './config/generation-config.ts';
-export type { Activation } from './layers/gated-mlp.ts';
 export { cacheBytes, cacheReadBytes, decodeFlops, decodeWeightBytes, weightBytes } from './cost.ts';
 export type { LoadedModel, LoadModelOptions } from './load.ts';
 export { loadModel, modelTypes } from './load.ts';

@@ -5,19 +5,15 @@
  * Source: https://arxiv.org/abs/2511.23404. Fields of the config and names of weights are those of the checkpoints.
  */
 import type { Attention, AttentionState } from '@forerun/attention';
-import type { Weights } from '@forerun/checkpoints';
+import type { ConfigFields, ConfigJson, Weights } from '@forerun/checkpoints';
 import type { Decoder, DecoderState } from '@forerun/contracts';
+import { gatedProduct, type Layer, linear, rmsNorm, rotary, type SequenceLayer } from '@forerun/layers';
 import { type DecoderConfig, decoderConfig } from './config/decoder-config.ts';
-import { type ConfigJson, ConfigFields } from './config/fields.ts';
+import { modelFields } from './config/fields.ts';
 import { convolutionLayers } from './config/layer-types.ts';
 import { decoderStack, outputHead } from './decoder.ts';
 import { type ConvolutionState, convolutionState } from './layers/convolution-state.ts';
-import { gatedProduct } from './layers/gated-mlp.ts';
 import { jointState } from './layers/joint-state.ts';
-import type { Layer, SequenceLayer } from './layers/layer.ts';
-import { linear } from './layers/linear.ts';
-import { rmsNorm } from './layers/rms-norm.ts';
-import { rotary } from './layers/rotary.ts';
 import { shortConvolution } from './layers/short-convolution.ts';
 
 /** Configuration of an LFM2 decoder. */
@@ -44,9 +40,9 @@ interface Lfm2State extends DecoderState {
  *   RopeConfigError for rope settings that are unknown or incomplete.
  */
 export function lfm2Config(json: ConfigJson): Lfm2Config {
-  const written = new ConfigFields(json);
+  const written = modelFields(json);
   const either = (...names: readonly string[]) => json[names.find((name) => written.has(name)) ?? names[0]!];
-  const fields = new ConfigFields({
+  const fields = modelFields({
     ...json,
     rms_norm_eps: json['norm_eps'] ?? 1e-5,
     intermediate_size: either('block_ff_dim', 'intermediate_size'),

@@ -4,16 +4,12 @@
  * Source: https://arxiv.org/abs/2407.21783. Fields of the config and names of weights are those of the checkpoints.
  */
 import type { Attention, AttentionState } from '@forerun/attention';
-import type { Weights } from '@forerun/checkpoints';
+import type { ConfigJson, Weights } from '@forerun/checkpoints';
 import type { Decoder } from '@forerun/contracts';
+import { gatedMlp, type Layer, linear, rmsNorm, rotary, type SequenceLayer } from '@forerun/layers';
 import { type DecoderConfig, decoderConfig, headsByLayer } from './config/decoder-config.ts';
-import { type ConfigJson, ConfigFields } from './config/fields.ts';
+import { modelFields } from './config/fields.ts';
 import { decoderStack, outputHead } from './decoder.ts';
-import { gatedMlp } from './layers/gated-mlp.ts';
-import type { Layer, SequenceLayer } from './layers/layer.ts';
-import { linear } from './layers/linear.ts';
-import { rmsNorm } from './layers/rms-norm.ts';
-import { rotary } from './layers/rotary.ts';
 
 /** Configuration of a Llama decoder. */
 export interface LlamaConfig extends DecoderConfig {
@@ -30,7 +26,7 @@ export interface LlamaConfig extends DecoderConfig {
  *   RopeConfigError for rope settings that are unknown or incomplete.
  */
 export function llamaConfig(json: ConfigJson): LlamaConfig {
-  const fields = new ConfigFields(json);
+  const fields = modelFields(json);
   const config = decoderConfig(fields, 'llama', {
     implemented: ['attention_bias', 'mlp_bias'],
   });

@@ -1,9 +1,8 @@
 import { type Attention, softmaxAttention } from '@forerun/attention';
-import type { Checkpoint, Weights } from '@forerun/checkpoints';
+import type { Checkpoint, ConfigJson, Weights } from '@forerun/checkpoints';
 import type { Decoder } from '@forerun/contracts';
 import type { Weight } from '@forerun/tensor';
 import type { DecoderConfig } from './config/decoder-config.ts';
-import type { ConfigJson } from './config/fields.ts';
 import { type GenerationConfig, generationConfig } from './config/generation-config.ts';
 import { UnsupportedModelError } from './errors.ts';
 

@@ -4,17 +4,13 @@
  * Source: https://arxiv.org/abs/2310.06825. Fields of the config and names of weights are those of the checkpoints.
  */
 import type { Attention, AttentionState } from '@forerun/attention';
-import type { Weights } from '@forerun/checkpoints';
+import type { ConfigJson, Weights } from '@forerun/checkpoints';
 import type { Decoder } from '@forerun/contracts';
+import { gatedMlp, type Layer, linear, rmsNorm, rotary, type SequenceLayer } from '@forerun/layers';
 import { type DecoderConfig, decoderConfig, headsByLayer } from './config/decoder-config.ts';
-import { type ConfigJson, ConfigFields } from './config/fields.ts';
+import { modelFields } from './config/fields.ts';
 import { oneWindow } from './config/layer-types.ts';
 import { decoderStack, outputHead } from './decoder.ts';
-import { gatedMlp } from './layers/gated-mlp.ts';
-import type { Layer, SequenceLayer } from './layers/layer.ts';
-import { linear } from './layers/linear.ts';
-import { rmsNorm } from './layers/rms-norm.ts';
-import { rotary } from './layers/rotary.ts';
 
 /** Configuration of a Mistral decoder. */
 export type MistralConfig = DecoderConfig;
@@ -26,7 +22,7 @@ export type MistralConfig = DecoderConfig;
  *   RopeConfigError for rope settings that are unknown or incomplete.
  */
 export function mistralConfig(json: ConfigJson): MistralConfig {
-  const fields = new ConfigFields(json);
+  const fields = modelFields(json);
   const config = decoderConfig(fields, 'mistral', {
     implemented: ['sliding_window'],
   });

@@ -5,17 +5,13 @@
  * Source: https://arxiv.org/abs/2407.10671. Fields of the config and names of weights are those of the checkpoints.
  */
 import type { Attention, AttentionState } from '@forerun/attention';
-import type { Weights } from '@forerun/checkpoints';
+import type { ConfigJson, Weights } from '@forerun/checkpoints';
 import type { Decoder } from '@forerun/contracts';
+import { gatedMlp, type Layer, linear, rmsNorm, rotary, type SequenceLayer } from '@forerun/layers';
 import { type DecoderConfig, decoderConfig, headsByLayer } from './config/decoder-config.ts';
-import { type ConfigJson, ConfigFields } from './config/fields.ts';
+import { modelFields } from './config/fields.ts';
 import { windowsByLayer } from './config/layer-types.ts';
 import { decoderStack, outputHead } from './decoder.ts';
-import { gatedMlp } from './layers/gated-mlp.ts';
-import type { Layer, SequenceLayer } from './layers/layer.ts';
-import { linear } from './layers/linear.ts';
-import { rmsNorm } from './layers/rms-norm.ts';
-import { rotary } from './layers/rotary.ts';
 
 /** Configuration of a Qwen 2 decoder. */
 export type Qwen2Config = DecoderConfig;
@@ -27,7 +23,7 @@ export type Qwen2Config = DecoderConfig;
  *   RopeConfigError for rope settings that are unknown or incomplete.
  */
 export function qwen2Config(json: ConfigJson): Qwen2Config {
-  const fields = new ConfigFields(json);
+  const fields = modelFields(json);
   const modelType = fields.word('model_type', ['qwen2', 'mimo']);
   const implemented = ['sliding_window', 'use_sliding_window'];
   // MiMo's files say of the biases what those of Qwen 2 take for granted.

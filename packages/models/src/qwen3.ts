@@ -5,17 +5,13 @@
  * Source: https://arxiv.org/abs/2505.09388. Fields of the config and names of weights are those of the checkpoints.
  */
 import type { Attention, AttentionState } from '@forerun/attention';
-import type { Weights } from '@forerun/checkpoints';
+import type { ConfigJson, Weights } from '@forerun/checkpoints';
 import type { Decoder } from '@forerun/contracts';
+import { gatedMlp, type Layer, linear, rmsNorm, rotary, type SequenceLayer } from '@forerun/layers';
 import { type DecoderConfig, decoderConfig, headsByLayer } from './config/decoder-config.ts';
-import { type ConfigJson, ConfigFields } from './config/fields.ts';
+import { modelFields } from './config/fields.ts';
 import { windowsByLayer } from './config/layer-types.ts';
 import { decoderStack, outputHead } from './decoder.ts';
-import { gatedMlp } from './layers/gated-mlp.ts';
-import type { Layer, SequenceLayer } from './layers/layer.ts';
-import { linear } from './layers/linear.ts';
-import { rmsNorm } from './layers/rms-norm.ts';
-import { rotary } from './layers/rotary.ts';
 
 /** Configuration of a Qwen 3 decoder. */
 export interface Qwen3Config extends DecoderConfig {
@@ -30,7 +26,7 @@ export interface Qwen3Config extends DecoderConfig {
  *   RopeConfigError for rope settings that are unknown or incomplete.
  */
 export function qwen3Config(json: ConfigJson): Qwen3Config {
-  const fields = new ConfigFields(json);
+  const fields = modelFields(json);
   const config = decoderConfig(fields, 'qwen3', {
     headDim: 128,
     implemented: ['attention_bias', 'sliding_window', 'use_sliding_window'],

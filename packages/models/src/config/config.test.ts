@@ -1,9 +1,9 @@
+import type { ConfigJson } from '@forerun/checkpoints';
 import { expect, test } from 'vitest';
 import { llamaConfig } from '../llama.ts';
 import { mistralConfig } from '../mistral.ts';
 import { qwen2Config } from '../qwen2.ts';
 import { qwen3Config } from '../qwen3.ts';
-import type { ConfigJson } from './fields.ts';
 
 const shape = {
   vocab_size: 128,

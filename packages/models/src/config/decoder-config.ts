@@ -1,9 +1,8 @@
 import type { AttentionLayer } from '@forerun/attention';
-import type { RopeFrequencies } from '@forerun/tensor';
+import type { ConfigFields } from '@forerun/checkpoints';
+import { type Activation, activations, rotarySpeeds } from '@forerun/layers';
+import { parseRope, type RopeFrequencies } from '@forerun/tensor';
 import { UnsupportedModelError } from '../errors.ts';
-import { activations, type Activation } from '../layers/gated-mlp.ts';
-import { rotarySpeeds } from '../layers/rotary.ts';
-import type { ConfigFields } from './fields.ts';
 
 /** What every decoder of this package says of itself; names are those of config.json in camel case. */
 export interface DecoderConfig {
@@ -127,8 +126,18 @@ export function decoderConfig(
     maxPositionEmbeddings: fields.integer('max_position_embeddings', { min: 1 }),
     rmsNormEps: fields.number('rms_norm_eps', { min: 0, max: 1 }),
     tieWordEmbeddings: fields.boolean('tie_word_embeddings', false),
-    rope: rotarySpeeds(fields, headDim, { partial: options.partialRotary ?? false }),
+    rope: speedsOf(fields, headDim, options.partialRotary ?? false),
   };
+}
+
+/** Rotation speeds of whole heads, or of a part of each where the family has that. */
+function speedsOf(fields: ConfigFields, headDim: number, partial: boolean): RopeFrequencies {
+  const speeds = rotarySpeeds(fields, headDim);
+  const { type } = parseRope(fields.json, { headDim });
+  if (type !== 'proportional' && (partial || speeds.rotaryWidth === headDim)) return speeds;
+  throw new UnsupportedModelError(
+    `${fields.file}: only a part of each head turns (partial_rotary_factor, or rope type proportional), which this model type does not have. This checkpoint cannot be run.`,
+  );
 }
 
 /** What attention has to know of each layer. */

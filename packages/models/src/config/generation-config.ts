@@ -1,4 +1,5 @@
-import { type ConfigJson, ConfigFields } from './fields.ts';
+import type { ConfigJson } from '@forerun/checkpoints';
+import { modelFields } from './fields.ts';
 
 /** How a checkpoint wants to be sampled from; settings that it leaves open are neutral. */
 export interface SamplingDefaults {
@@ -64,8 +65,8 @@ export function generationConfig(
   model: ConfigJson,
   vocabSize: number,
 ): GenerationConfig {
-  const fields = new ConfigFields(generation ?? {}, 'generation_config.json');
-  const ends = fields.has('eos_token_id') ? fields : new ConfigFields(model);
+  const fields = modelFields(generation ?? {}, 'generation_config.json');
+  const ends = fields.has('eos_token_id') ? fields : modelFields(model);
   const samples = fields.boolean('do_sample', false);
   return {
     stopTokens: [...new Set(ends.tokens('eos_token_id'))].filter((token) => token >= 0 && token < vocabSize),

@@ -1,4 +1,4 @@
-import type { ConfigFields } from './fields.ts';
+import type { ConfigFields } from '@forerun/checkpoints';
 
 const layerTypes = ['full_attention', 'sliding_attention'] as const;
 
@@ -44,7 +44,6 @@ export function convolutionLayers(fields: ConfigFields, layers: number): readonl
   if (fields.has('layer_types')) {
     return fields.words('layer_types', layers, ['conv', 'full_attention']).map((type) => type === 'conv');
   }
-  if (!fields.has('full_attn_idxs')) return Array.from({ length: layers }, () => false);
-  const attention = fields.indexes('full_attn_idxs', layers);
-  return Array.from({ length: layers }, (_, layer) => !attention.includes(layer));
+  const attention = fields.integers('full_attn_idxs', { min: 0, max: layers - 1 });
+  return Array.from({ length: layers }, (_, layer) => attention !== undefined && !attention.includes(layer));
 }

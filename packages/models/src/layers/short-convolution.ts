@@ -1,8 +1,7 @@
 import type { Weights } from '@forerun/checkpoints';
+import { linear, type SequenceLayer } from '@forerun/layers';
 import { slice } from '@forerun/tensor';
 import type { ConvolutionState } from './convolution-state.ts';
-import type { SequenceLayer } from './layer.ts';
-import { linear } from './linear.ts';
 
 /**
  * A short convolution between two gates: `(B, C, x) = in_proj(h)`, `y = out_proj(C · conv(B · x))`, conv being causal, each channel alone

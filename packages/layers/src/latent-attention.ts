@@ -3,9 +3,8 @@
  * of each head turns by the position, its keys being one for all heads. The cache holds the keys and values of every head.
  */
 import type { AttentionLayer, AttentionState } from '@forerun/attention';
-import type { Weights } from '@forerun/checkpoints';
+import type { ConfigFields, Weights } from '@forerun/checkpoints';
 import { concat, parseRope, rope, ropeFrequencies, type RopeFrequencies, slice, type Tensor } from '@forerun/tensor';
-import type { ConfigFields } from '../config/fields.ts';
 import type { Layer, SequenceLayer } from './layer.ts';
 import { linear } from './linear.ts';
 import { rmsNorm } from './rms-norm.ts';

@@ -1,19 +1,20 @@
 /**
- * Mixtures of experts as DeepSeek-V3 and GLM-4.5 route them: a router weighs the experts of each row, and the best few run on it.
+ * Mixtures of experts as DeepSeek-V3, GLM-4.5 and Qwen3-Next route them: a router weighs the experts of each row, and the best few run on it.
  */
-import type { Weights } from '@forerun/checkpoints';
+import type { ConfigFields, Weights } from '@forerun/checkpoints';
 import {
   expertLinear,
   gather,
   linear as multiply,
   reduce,
   rmsNorm as normalise,
+  softmax,
   type Tensor,
   topK,
 } from '@forerun/tensor';
-import type { ConfigFields } from '../config/fields.ts';
 import { activate, type Activation, activations, gatedMlp } from './gated-mlp.ts';
 import type { Layer } from './layer.ts';
+import { linear } from './linear.ts';
 
 /** How experts are chosen and weighed. */
 export interface RoutedShape {
@@ -25,6 +26,8 @@ export interface RoutedShape {
   /** Width of the experts that always count; 0 without. */
   readonly sharedIntermediateSize: number;
   readonly hiddenAct: Activation;
+  /** `sigmoid` chooses with a correction that does not weigh, in groups; `softmax` by weight alone. */
+  readonly scores: 'sigmoid' | 'softmax';
   /** Groups that experts lie in, and how many groups count. */
   readonly groups: number;
   readonly groupsUsed: number;
@@ -47,10 +50,29 @@ export function groupRouting(fields: ConfigFields): RoutedShape {
     moeIntermediateSize,
     sharedIntermediateSize: moeIntermediateSize * fields.integer('n_shared_experts', { min: 0, max: 64 }, 0),
     hiddenAct: fields.word('hidden_act', activations, 'silu'),
+    scores: 'sigmoid',
     groups,
     groupsUsed: fields.integer('topk_group', { min: 1, max: groups }, 1),
     normed: fields.boolean('norm_topk_prob', true),
     scaling: fields.number('routed_scaling_factor', { min: 0 }, 1),
+  };
+}
+
+/** Reads how Qwen3-Next routes. */
+export function softmaxRouting(fields: ConfigFields): RoutedShape {
+  const experts = fields.integer('num_experts', { min: 1, max: 4096 });
+  return {
+    hiddenSize: fields.integer('hidden_size', { min: 1 }),
+    experts,
+    perToken: fields.integer('num_experts_per_tok', { min: 1, max: experts }),
+    moeIntermediateSize: fields.integer('moe_intermediate_size', { min: 1, max: 2 ** 20 }),
+    sharedIntermediateSize: fields.integer('shared_expert_intermediate_size', { min: 0, max: 2 ** 20 }, 0),
+    hiddenAct: fields.word('hidden_act', activations, 'silu'),
+    scores: 'softmax',
+    groups: 1,
+    groupsUsed: 1,
+    normed: fields.boolean('norm_topk_prob', true),
+    scaling: 1,
   };
 }
 
@@ -75,19 +97,19 @@ const notChosen = -3e38;
 export function routedExperts(w: Weights, shape: RoutedShape): Layer {
   const { hiddenSize: D, experts: E, hiddenAct } = shape;
   const gate = w.at('gate').tensor('weight', [E, D]);
-  // It chooses and does not weigh.
-  const correction = w.at('gate').tensor('e_score_correction_bias', [E]);
+  const correction = shape.scores === 'sigmoid' ? w.at('gate').tensor('e_score_correction_bias', [E]) : undefined;
   const F = shape.moeIntermediateSize;
   const each = (name: string, size: readonly [number, number]) =>
     Array.from({ length: E }, (_, expert) => w.at('experts').at(expert).at(name).tensor('weight', size));
   const [gates, ups, downs] = [each('gate_proj', [F, D]), each('up_proj', [F, D]), each('down_proj', [D, F])];
-  const always = shape.sharedIntermediateSize;
-  const shared = always > 0 ? gatedMlp(w.at('shared_experts'), [D, always], { act: hiddenAct }) : undefined;
+  const shared = sharedExpert(w, shape);
   return (x) => {
-    const scores = multiply(x, gate).sigmoid();
+    const logits = multiply(x, gate);
+    const scores = shape.scores === 'sigmoid' ? logits.sigmoid() : softmax(logits);
     // A vector of ones has the norm 1, so that what comes out is the weight itself, as a tensor.
     const ones = x.graph.constant(new Float32Array(E).fill(1), [1, E]);
-    const { ids, weights } = choose(scores, scores.add(normalise(ones, correction, { epsilon: 0 })), shape);
+    const choice = correction ? scores.add(normalise(ones, correction, { epsilon: 0 })) : scores;
+    const { ids, weights } = choose(scores, choice, shape);
     const hidden = activate(expertLinear(x, gates, ids), hiddenAct).mul(expertLinear(x, ups, ids));
     const routed = expertLinear(hidden, downs, ids, { weights });
     return shared ? shared(x).add(routed) : routed;
@@ -129,4 +151,16 @@ function amongBest(x: Tensor, k: number): Tensor {
     [1, N, 1],
   );
   return reduce(own.equal(indices), 'sum');
+}
+
+/** The experts that always count; Qwen3-Next has one, behind a gate. */
+function sharedExpert(
+  w: Weights,
+  { hiddenSize: D, sharedIntermediateSize: F, hiddenAct, scores }: RoutedShape,
+): Layer | undefined {
+  if (F === 0) return undefined;
+  if (scores === 'sigmoid') return gatedMlp(w.at('shared_experts'), [D, F], { act: hiddenAct });
+  const expert = gatedMlp(w.at('shared_expert'), [D, F], { act: hiddenAct });
+  const gate = linear(w.at('shared_expert_gate'), [1, D]);
+  return (x) => expert(x).mul(gate(x).sigmoid());
 }

@@ -1,0 +1,10 @@
+export type { Activation } from './gated-mlp.ts';
+export { activations, gatedMlp, gatedProduct } from './gated-mlp.ts';
+export type { LatentShape } from './latent-attention.ts';
+export { latentAttention, latentCache, latentShape } from './latent-attention.ts';
+export type { Layer, SequenceLayer } from './layer.ts';
+export { linear } from './linear.ts';
+export { rmsNorm } from './rms-norm.ts';
+export { rotary, rotarySpeeds } from './rotary.ts';
+export type { RoutedShape } from './routed-experts.ts';
+export { expertMatrices, groupRouting, routedExperts, softmaxRouting } from './routed-experts.ts';
