@@ -20,7 +20,7 @@ import {
   type Vector,
   weightValues,
 } from '../test/tiny-checkpoint.ts';
-import { eagleHead, HeadConfigError, medusaHeads } from './index.ts';
+import { eagleHead, HeadConfigError, hydraHeads, medusaHeads } from './index.ts';
 
 const device = await testDevice();
 /** Tokens of a draft's own vocabulary. */
@@ -72,6 +72,69 @@ describe('Medusa heads', () => {
   });
 });
 
+describe('Hydra heads', () => {
+  /** Dropout layers take the even numbers; the sixth block is behind the ninth. */
+  const blocks = [1, 3, 5, 7, 9, 11];
+
+  test.each([true, false])('of many blocks between dropout layers, grounded: %s', async (grounded) => {
+    const inputs = grounded ? 3 * D : D;
+    const shapes: Record<string, readonly number[]> = {
+      'hydra_lm_head.0.1.weight': [V, D],
+      'hydra_lm_head.0.1.bias': [V],
+      'hydra_lm_head.1.1.weight': [V, D],
+      'hydra_lm_head.1.1.bias': [V],
+    };
+    for (const head of [0, 1]) {
+      for (const block of blocks) {
+        const width = block > 1 ? D : grounded ? (head + 2) * D : D;
+        shapes[`hydra_mlp.${head}.${block}.linear.weight`] = [D, width];
+        shapes[`hydra_mlp.${head}.${block}.linear.bias`] = [D];
+      }
+      if (!grounded) continue;
+      shapes[`hydra_mlp.${head}.1.res_connection.weight`] = [D, (head + 2) * D];
+      shapes[`hydra_mlp.${head}.1.res_connection.bias`] = [D];
+    }
+    const { checkpoint: file, values } = checkpoint({}, shapes);
+    const heads = hydraHeads(file, target);
+    expect(heads.count).toBe(2);
+    const random = randomSource(5);
+    const hidden = Array.from({ length: D }, () => Math.fround(random.normal()));
+    const weights = weightValues(heads.weights, values);
+    const { outputs } = await hold(device, {
+      inputs: { hidden: { shape: [1, D], data: hidden } },
+      body: (t, graph) => ({
+        second: heads.logits(
+          t.hidden,
+          [4, 7].map((token) => graph.constant(Uint32Array.of(token))),
+        ),
+      }),
+      weights,
+      upload: uploadFloats(weights),
+      tolerance: 1e-5,
+    });
+    const table = targetValues.get(embedTokens.name)!;
+    const seen = [...hidden, ...[4, 7].flatMap((token) => [...table.subarray(token * D, (token + 1) * D)])];
+    const part = (name: string, row: Vector) =>
+      add(times(values.get(`hydra_mlp.1.${name}.weight`)!, row), [...values.get(`hydra_mlp.1.${name}.bias`)!]);
+    let x: Vector = seen.slice(0, inputs);
+    for (const block of blocks) {
+      const past = grounded && block === 1 ? part('1.res_connection', x) : x;
+      x = add(past, part(`${block}.linear`, x).map(silu));
+    }
+    const expected = add(times(values.get('hydra_lm_head.1.1.weight')!, x), [...values.get('hydra_lm_head.1.1.bias')!]);
+    expect(relativeError(outputs['second']!, expected)).toBeLessThan(1e-5);
+  });
+
+  test('of another target are refused with both numbers', () => {
+    const shapes = {
+      'hydra_mlp.0.0.linear.weight': [D, 2 * D],
+      'hydra_mlp.0.0.res_connection.weight': [D, 2 * D],
+      'hydra_lm_head.0.weight': [V + 1, D],
+    };
+    expect(() => hydraHeads(checkpoint({}, shapes).checkpoint, target)).toThrow(/vocabulary of 21.* has 20/);
+  });
+});
+
 const layerConfig = {
   hidden_size: D,
   intermediate_size: F,
@@ -92,6 +155,7 @@ interface EagleVariant {
     beforeFc?: boolean;
     perLayer?: boolean;
     embedding?: boolean;
+    further?: boolean;
   };
 }
 
@@ -134,28 +198,50 @@ const eagleVariants: Readonly<Record<string, EagleVariant>> = {
     taps: [2, 3],
     options: { perLayer: true },
   },
+  'speculators with a further layer': {
+    config: nested,
+    stem: 'layers.0',
+    taps: [2, 3],
+    options: { further: true },
+  },
 };
+
+const layerShapes = (stem: string, inputs: number): Record<string, readonly number[]> => ({
+  [`${stem}.self_attn.q_proj.weight`]: [D, inputs],
+  [`${stem}.self_attn.k_proj.weight`]: [D / 2, inputs],
+  [`${stem}.self_attn.v_proj.weight`]: [D / 2, inputs],
+  [`${stem}.self_attn.o_proj.weight`]: [D, D],
+  [`${stem}.mlp.gate_proj.weight`]: [F, D],
+  [`${stem}.mlp.up_proj.weight`]: [F, D],
+  [`${stem}.mlp.down_proj.weight`]: [D, F],
+  [`${stem}.post_attention_layernorm.weight`]: [D],
+});
 
 function eagleShapes({ stem, taps, options = {} }: EagleVariant): Record<string, readonly number[]> {
   const features = taps.length * D;
   return {
     'fc.weight': [D, features],
-    [`${stem}.self_attn.q_proj.weight`]: [D, 2 * D],
-    [`${stem}.self_attn.k_proj.weight`]: [D / 2, 2 * D],
-    [`${stem}.self_attn.v_proj.weight`]: [D / 2, 2 * D],
-    [`${stem}.self_attn.o_proj.weight`]: [D, D],
-    [`${stem}.mlp.gate_proj.weight`]: [F, D],
-    [`${stem}.mlp.up_proj.weight`]: [F, D],
-    [`${stem}.mlp.down_proj.weight`]: [D, F],
+    ...layerShapes(stem, 2 * D),
     [`${stem}.hidden_norm.weight`]: [D],
     [`${stem}.input_layernorm.weight`]: [D],
-    [`${stem}.post_attention_layernorm.weight`]: [D],
+    ...(options.further ? { ...layerShapes('layers.1', D), 'layers.1.input_layernorm.weight': [D] } : {}),
     'norm.weight': [D],
     'lm_head.weight': [Vd, D],
     ...(options.embedding ? { 'embed_tokens.weight': [V, D] } : {}),
     ...(options.beforeFc ? { 'input_norm.weight': [features] } : {}),
     ...(options.perLayer ? Object.fromEntries(taps.map((_, i) => [`fc_norm.${i}.weight`, [D]])) : {}),
   };
+}
+
+/** What a layer makes of one row at the beginning, which sees itself alone: `x` of what attention sees. */
+function layerRow(values: Values, stem: string, { residual, x }: { residual: Vector; x: Vector }): number[] {
+  const w = (name: string) => values.get(`${stem}.${name}.weight`)!;
+  const v = times(w('self_attn.v_proj'), x);
+  const h = add(residual, times(w('self_attn.o_proj'), [...v, ...v]));
+  const n = norm(h, w('post_attention_layernorm'));
+  const up = times(w('mlp.up_proj'), n);
+  const inner = times(w('mlp.gate_proj'), n).map((gate, i) => silu(gate) * up[i]!);
+  return add(h, times(w('mlp.down_proj'), inner));
 }
 
 /** What an EAGLE-3 head gives for one row at the beginning. */
@@ -171,18 +257,11 @@ function eagleRow({ stem, options = {} }: EagleVariant, values: Values, row: { t
   const g = times(w('fc'), joined);
   const normed = norm(g, w('hidden_norm'));
   const x = [...norm(embedded, w('input_layernorm')), ...normed];
-  const v = times(w('self_attn.v_proj'), x);
-  const h = add(options.residual ? normed : g, times(w('self_attn.o_proj'), [...v, ...v]));
-  const n = norm(h, w('post_attention_layernorm'));
-  const gate = times(w('mlp.gate_proj'), n).map(silu);
-  const up = times(w('mlp.up_proj'), n);
-  const hidden = add(
-    h,
-    times(
-      w('mlp.down_proj'),
-      gate.map((value, i) => value * up[i]!),
-    ),
-  );
+  let hidden = layerRow(values, stem, { residual: options.residual ? normed : g, x });
+  if (options.further) {
+    const own = norm(hidden, values.get('layers.1.input_layernorm.weight')!);
+    hidden = layerRow(values, 'layers.1', { residual: hidden, x: own });
+  }
   const out = norm(hidden, w('norm'));
   return { hidden, recycled: options.output ? out : hidden, logits: times(w('lm_head'), out) };
 }
@@ -195,6 +274,36 @@ const firstRow = (graph: Graph, inputs: Rows['inputs']): Rows => {
 
 /** Offsets of the target's tokens 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 18 from those of the draft. */
 const d2t = Array.from({ length: Vd }, (_, i) => Math.min(i, 9) - (i % 2) - Math.max(i - 9, 0));
+
+test('EAGLE-1 heads of two layers, the first without a norm before attention', async () => {
+  const { checkpoint: file, values } = checkpoint(layerConfig, {
+    'fc.weight': [D, 2 * D],
+    'fc.bias': [D],
+    ...layerShapes('layers.0', D),
+    ...layerShapes('layers.1', D),
+    'layers.1.input_layernorm.weight': [D],
+    'layers.0.self_attn.rotary_emb.inv_freq': [D / 4],
+  });
+  const head = await eagleHead(file, target);
+  const state = head.state(8, { rollbackTokens: 0 });
+  const random = randomSource(9);
+  const features = Array.from({ length: D }, () => Math.fround(random.normal()));
+  const weights = weightValues(head.weights, values);
+  const { outputs } = await hold(device, {
+    inputs: { features: { shape: [1, D], data: features } },
+    body: (t, graph) => head.forward(firstRow(graph, graph.constant(Uint32Array.of(13))), t.features, state),
+    states: new Map(state.states.map((one) => [one, new Float64Array(one.shape.reduce((a, b) => a * b, 1))])),
+    weights,
+    upload: uploadFloats(weights),
+    tolerance: 1e-5,
+  });
+  const embedded = targetValues.get(embedTokens.name)!.subarray(13 * D, 14 * D);
+  const x = add(times(values.get('fc.weight')!, [...embedded, ...features]), [...values.get('fc.bias')!]);
+  const first = layerRow(values, 'layers.0', { residual: x, x });
+  const own = norm(first, values.get('layers.1.input_layernorm.weight')!);
+  const hidden = layerRow(values, 'layers.1', { residual: first, x: own });
+  expect(relativeError(outputs['hidden']!, hidden)).toBeLessThan(1e-5);
+});
 
 describe('EAGLE-3 heads', () => {
   test.each(Object.entries(eagleVariants))('of %s', async (_, variant) => {

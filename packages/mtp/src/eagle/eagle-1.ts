@@ -1,6 +1,6 @@
 /**
- * EAGLE-1, whose weights EAGLE-2 uses: `x = fc([e(x_{t+1}); f_t])` through one llama layer without a norm before attention gives
- * f_{t+1}, the target's hidden state after the final norm; the target's head makes logits of it.
+ * EAGLE-1, whose weights EAGLE-2 uses: `x = fc([e(x_{t+1}); f_t])` through llama layers, mostly one, the first without a norm before
+ * attention, gives f_{t+1}, the target's hidden state after the final norm; the target's head makes logits of it.
  *
  * Source: Li et al. 2024, arXiv:2401.15077; names of the checkpoints of SafeAILab/EAGLE.
  */
@@ -9,11 +9,9 @@ import type { Checkpoint } from '@forerun/checkpoints';
 import { ArgumentError, concat, embedding } from '@forerun/tensor';
 import { HeadFields } from '../config/head-fields.ts';
 import type { FeatureHead } from '../feature-head.ts';
-import { decoderBlock } from '../layers/decoder-block.ts';
-import { gatedMlp } from '../layers/gated-mlp.ts';
-import { groupedAttention } from '../layers/grouped-attention.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
-import { linear, rmsNorm } from '../layers/layer.ts';
+import { linear } from '../layers/layer.ts';
+import { furtherBlocks, llamaBlock } from '../layers/llama-block.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
 import { wholeVocabulary } from '../draft-vocabulary.ts';
 
@@ -31,20 +29,14 @@ export async function eagle1Head(
 ): Promise<FeatureHead> {
   const what = `EAGLE head of ${checkpoint.source.describe()}`;
   const shape = layerShape(new HeadFields(await checkpoint.config()));
-  const { hiddenSize: D, rmsNormEps: epsilon } = shape;
+  const { hiddenSize: D } = shape;
   expectFit(what, 'hidden size', [D, target.hiddenSize]);
   const V = target.vocabSize;
   expectFit(what, 'a vocabulary of', [storedShape(checkpoint, 'embed_tokens.weight')?.[0] ?? V, V]);
   const w = checkpoint.weights();
   const table = w.has('embed_tokens') ? w.at('embed_tokens').tensor('weight', [V, D]) : undefined;
   const fc = linear(w.at('fc'), [D, 2 * D]);
-  const layer = w.at('layers').at(0);
-  const block = decoderBlock({
-    ...(layer.has('input_layernorm') ? { inputNorm: rmsNorm(layer.at('input_layernorm'), D, { epsilon }) } : {}),
-    attention: groupedAttention(layer.at('self_attn'), shape),
-    attentionNorm: rmsNorm(layer.at('post_attention_layernorm'), D, { epsilon }),
-    mlp: gatedMlp(layer.at('mlp'), [D, shape.intermediateSize], shape.hiddenAct),
-  });
+  const blocks = [llamaBlock(w.at('layers').at(0), shape), ...furtherBlocks(w.at('layers'), shape)];
   const { size, ...vocabulary } = wholeVocabulary(V);
   return {
     name: 'eagle',
@@ -54,14 +46,21 @@ export async function eagle1Head(
     vocabSize: size,
     layerCount: 1,
     maxPositions: shape.maxPositions,
-    state: (capacityTokens, options) => attention([cachedHeads(shape)], capacityTokens, { name: 'eagle', ...options }),
+    state: (capacityTokens, options) =>
+      attention(
+        blocks.map(() => cachedHeads(shape)),
+        capacityTokens,
+        { name: 'eagle', ...options },
+      ),
     features({ hidden }) {
       if (!hidden) throw new ArgumentError(`${what}: expected hidden states after the final norm, got none.`);
       return hidden;
     },
     forward(rows, features, state) {
       const embedded = table ? embedding(table, rows.inputs) : target.embed(rows.inputs);
-      const hidden = block(fc(concat([embedded, features], 1)), rows, { state: state as AttentionState, layer: 0 });
+      const cache = state as AttentionState;
+      const joined = fc(concat([embedded, features], 1));
+      const hidden = blocks.reduce((x, block, layer) => block(x, rows, { state: cache, layer }), joined);
       return { hidden, recycled: hidden };
     },
     logits: target.head,

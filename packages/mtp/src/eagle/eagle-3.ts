@@ -1,6 +1,7 @@
 /**
  * EAGLE-3: the residual streams that enter three layers of the target, joined by `fc`, and the embedding of the token behind go through one
- * llama layer whose attention sees both side by side. It has a head, and mostly a vocabulary, of its own; without one it ends in the target's.
+ * llama layer whose attention sees both side by side; plain layers may follow. It has a head, and mostly a vocabulary, of its own; without one
+ * it ends in the target's.
  *
  * Source: Li et al. 2025, arXiv:2503.01840. Names of the checkpoints of SafeAILab/EAGLE and SpecForge (`midlayer`) and of speculators
  * (`layers.0`).
@@ -16,6 +17,7 @@ import { gatedMlp } from '../layers/gated-mlp.ts';
 import { groupedAttention } from '../layers/grouped-attention.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
 import { linear, rmsNorm, type RowLayer } from '../layers/layer.ts';
+import { furtherBlocks } from '../layers/llama-block.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
 import { mappedVocabulary, wholeVocabulary } from '../draft-vocabulary.ts';
 
@@ -50,6 +52,7 @@ export async function eagle3Head(
   const attend = groupedAttention(stem.at('self_attn'), shape, { inputs: 2 * D });
   const attentionNorm = rmsNorm(stem.at('post_attention_layernorm'), D, { epsilon });
   const mlp = gatedMlp(stem.at('mlp'), [D, shape.intermediateSize], shape.hiddenAct);
+  const further = furtherBlocks(w.at('layers'), shape);
   const own = storedShape(checkpoint, 'lm_head.weight')?.[0] ?? V;
   if (!w.has('lm_head')) expectFit(what, 'hidden size', [D, Dt]);
   const lmHead = w.has('lm_head') ? linear(w.at('lm_head'), [own, D]) : target.head;
@@ -69,7 +72,11 @@ export async function eagle3Head(
     layerCount: 1,
     maxPositions: shape.maxPositions,
     state: (capacityTokens, options) =>
-      attention([cachedHeads(shape)], capacityTokens, { name: 'eagle-3', ...options }),
+      attention(
+        [undefined, ...further].map(() => cachedHeads(shape)),
+        capacityTokens,
+        { name: 'eagle-3', ...options },
+      ),
     features(outputs) {
       if (outputs.taps?.length !== taps.length) {
         throw new ArgumentError(
@@ -85,8 +92,10 @@ export async function eagle3Head(
       const normed = hiddenNorm(joined);
       const x = concat([inputLayernorm(embedded), normed], 1);
       const residual = normedResidual ? normed : joined;
-      const h = residual.add(attend(x, rows, { state: state as AttentionState, layer: 0 }));
-      const hidden = h.add(mlp(attentionNorm(h)));
+      const cache = state as AttentionState;
+      const h = residual.add(attend(x, rows, { state: cache, layer: 0 }));
+      const first = h.add(mlp(attentionNorm(h)));
+      const hidden = further.reduce((y, block, index) => block(y, rows, { state: cache, layer: index + 1 }), first);
       return { hidden, recycled: recyclesNormed ? norm(hidden) : hidden };
     },
     logits: (hidden) => lmHead(norm(hidden)),

@@ -10,11 +10,9 @@ import type { DecoderState, DecoderStateOptions, Rows } from '@forerun/contracts
 import { ArgumentError, concat, type Tensor, type Weight } from '@forerun/tensor';
 import { type ConfigJson, HeadFields } from '../config/head-fields.ts';
 import { HeadConfigError } from '../errors.ts';
-import { decoderBlock } from '../layers/decoder-block.ts';
-import { gatedMlp } from '../layers/gated-mlp.ts';
-import { groupedAttention } from '../layers/grouped-attention.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
-import { linear, rmsNorm, type RowLayer } from '../layers/layer.ts';
+import { linear, rmsNorm } from '../layers/layer.ts';
+import { llamaBlock } from '../layers/llama-block.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
 
 /** The layer that hidden states pass before the heads. */
@@ -54,12 +52,13 @@ export interface HydraOptions {
   readonly targetConfig?: ConfigJson;
 }
 
-/** Copies of the target's embedding, which are not read. */
-const copies = ['input_embed_fn.weight', 'prefix_embeding_layer.embed_tokens.weight'];
+/** Copies of the target's embedding, and frequencies that older files hold; neither is read. */
+const copies = ['input_embed_fn.weight', 'prefix_embeding_layer.embed_tokens.weight', /\.rotary_emb\.inv_freq$/];
 
 /**
  * Hydra heads from `hydra_lm_head.safetensors` or `.pt`. The first block of a head narrows its input,
- * `R x + silu(W x)`, further ones are `x + silu(W x)`.
+ * `R x + silu(W x)`, further ones are `x + silu(W x)`. Heads whose first block has no R see the hidden state alone (`grounded_heads:
+ * false`).
  *
  * @throws MismatchedPartsError for another hidden size or vocabulary than the target's; HeadConfigError for a file without heads, or a
  *   prefix layer without `targetConfig`; WeightNameError for names that are missing or unknown.
@@ -68,24 +67,26 @@ export function hydraHeads(checkpoint: Checkpoint, target: HeadTarget, options: 
   const { hiddenSize: D, vocabSize: V } = target;
   const what = `Hydra heads of ${checkpoint.source.describe()}`;
   const w = checkpoint.weights();
-  const heads: RowLayer[] = [];
+  const heads: HydraHeads['logits'][] = [];
   for (let head = 0; w.at('hydra_mlp').has(head); head++) {
     const [narrow, ...blocks] = numbered(checkpoint, w.at('hydra_mlp').at(head), '.linear.weight');
     const projection = numbered(checkpoint, w.at('hydra_lm_head').at(head), '.weight')[0];
     if (!narrow) throw new HeadConfigError(`${what}: head ${head} has no block hydra_mlp.${head}.0.linear.`);
-    const inputs = (head + 2) * D;
+    const grounded = narrow.has('res_connection');
+    const inputs = grounded ? (head + 2) * D : D;
     expectFit(what, 'a hidden size of', [storedShape(checkpoint, `${narrow.path}.linear.weight`)?.[0] ?? D, D]);
     const project = projection ?? w.at('hydra_lm_head').at(head);
     expectFit(what, 'a vocabulary of', [storedShape(checkpoint, `${project.path}.weight`)?.[0] ?? V, V]);
     const first = {
       linear: linear(narrow.at('linear'), [D, inputs]),
-      past: linear(narrow.at('res_connection'), [D, inputs]),
+      past: grounded ? linear(narrow.at('res_connection'), [D, inputs]) : (x: Tensor) => x,
     };
     const rest = blocks.map((block) => linear(block.at('linear'), [D, D]));
     const lmHead = linear(project, [V, D]);
-    heads.push((x) =>
-      lmHead(rest.reduce((h, block) => h.add(block(h).silu()), first.past(x).add(first.linear(x).silu()))),
-    );
+    heads.push((hidden, following) => {
+      const x = grounded ? concat([hidden, ...following.map((tokens) => target.embed(tokens))], 1) : hidden;
+      return lmHead(rest.reduce((h, block) => h.add(block(h).silu()), first.past(x).add(first.linear(x).silu())));
+    });
   }
   if (heads.length === 0) throw new HeadConfigError(`${what}: expected tensors hydra_mlp.0.…, found none.`);
   const prefix = w.has('prefix_embeding_layer') ? hydraPrefix(w.at('prefix_embeding_layer'), what, options) : undefined;
@@ -98,15 +99,21 @@ export function hydraHeads(checkpoint: Checkpoint, target: HeadTarget, options: 
     logits(hidden, following) {
       const head = heads[following.length - 1];
       if (!head) throw new ArgumentError(`${what}: expected 1 to ${heads.length} tokens, got ${following.length}.`);
-      return head(concat([hidden, ...following.map((tokens) => target.embed(tokens))], 1));
+      return head(hidden, following);
     },
   };
 }
 
 /** Views of the numbered parts that have a tensor `suffix`, in order; dropout layers leave gaps, and one part alone has no number. */
 function numbered(checkpoint: Checkpoint, w: Weights, suffix: string): Weights[] {
-  const parts = [0, 1, 2, 3, 4, 5, 6, 7, 8].filter((part) => checkpoint.tensors.has(`${w.path}.${part}${suffix}`));
-  return parts.map((part) => w.at(part));
+  const numbers = [...checkpoint.tensors.keys()]
+    .filter((name) => name.startsWith(`${w.path}.`) && name.endsWith(suffix))
+    .map((name) => name.slice(w.path.length + 1, -suffix.length))
+    .filter((part) => /^\d+$/.test(part));
+  return numbers
+    .map(Number)
+    .sort((a, b) => a - b)
+    .map((part) => w.at(part));
 }
 
 function hydraPrefix(w: Weights, what: string, { targetConfig }: HydraOptions): HydraPrefix {
@@ -117,13 +124,7 @@ function hydraPrefix(w: Weights, what: string, { targetConfig }: HydraOptions): 
   }
   const shape = layerShape(new HeadFields(targetConfig));
   const { hiddenSize: D, rmsNormEps: epsilon } = shape;
-  const layer = w.at('layers').at(0);
-  const block = decoderBlock({
-    inputNorm: rmsNorm(layer.at('input_layernorm'), D, { epsilon }),
-    attention: groupedAttention(layer.at('self_attn'), shape),
-    attentionNorm: rmsNorm(layer.at('post_attention_layernorm'), D, { epsilon }),
-    mlp: gatedMlp(layer.at('mlp'), [D, shape.intermediateSize], shape.hiddenAct),
-  });
+  const block = llamaBlock(w.at('layers').at(0), shape);
   const norm = rmsNorm(w.at('norm'), D, { epsilon });
   return {
     maxPositions: shape.maxPositions,

@@ -2,11 +2,9 @@
 import type { Checkpoint } from '@forerun/checkpoints';
 import type { HeadFields } from '../config/head-fields.ts';
 import type { FeatureHead } from '../feature-head.ts';
-import { decoderBlock } from '../layers/decoder-block.ts';
-import { gatedMlp } from '../layers/gated-mlp.ts';
-import { groupedAttention } from '../layers/grouped-attention.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
 import { linear, rmsNorm } from '../layers/layer.ts';
+import { llamaBlock } from '../layers/llama-block.ts';
 import type { HeadTarget } from '../target.ts';
 import { predictionHead, type PredictionOptions } from './prediction-layer.ts';
 
@@ -27,12 +25,7 @@ export function mimoHead(
       embeddingNorm: rmsNorm(layer.at('token_layernorm'), D, norm),
       hiddenNorm: rmsNorm(layer.at('hidden_layernorm'), D, norm),
       project: linear(layer.at('input_proj'), [D, 2 * D]),
-      block: decoderBlock({
-        inputNorm: rmsNorm(layer.at('input_layernorm'), D, norm),
-        attention: groupedAttention(layer.at('self_attn'), shape),
-        attentionNorm: rmsNorm(layer.at('post_attention_layernorm'), D, norm),
-        mlp: gatedMlp(layer.at('mlp'), [D, shape.intermediateSize], shape.hiddenAct),
-      }),
+      block: llamaBlock(layer, shape),
       norm: rmsNorm(layer.at('final_layernorm'), D, norm),
       cache: cachedHeads(shape),
     };
