@@ -2,9 +2,10 @@
  * Writes a GGUF file of a model's shape, random blocks in Q4_0, for measuring here and in llama.cpp:
  * `node --conditions @forerun/source apps/bench/src/gguf.ts PRESET|config.json OUT.gguf`.
  */
+import type { ConfigJson } from '@forerun/checkpoints';
 import { readFile } from 'node:fs/promises';
 import { presets } from 'forerun/bench';
-import { type ConfigJson, writeShapeGguf } from './peers/shape-gguf.ts';
+import { writeShapeGguf } from './peers/shape-gguf.ts';
 
 const [name, out] = process.argv.slice(2);
 if (name === undefined || out === undefined) {

@@ -3,13 +3,14 @@
  * node_modules with node-llama-cpp and onnxruntime-node. Each engine has a process of its own, and all take turns. Prints JSON.
  * `--engines ours-f16,ours-i8,vulkan,cuda,onnx` chooses, `--file MODEL.gguf` uses a file that is there, `--rounds`, `--runs` and `--tokens` say how often.
  */
+import type { ConfigJson } from '@forerun/checkpoints';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { presets } from 'forerun/bench';
 import { comparePeers, engineNames, measureEngine } from './peers/compare.ts';
-import { type ConfigJson, writeShapeGguf } from './peers/shape-gguf.ts';
+import { writeShapeGguf } from './peers/shape-gguf.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -50,17 +50,7 @@ export type { LoadOptions, WeightSink } from './weights/load.ts';
 export { loadWeights } from './weights/load.ts';
 export type { SourceDType, WeightPolicy } from './weights/weights.ts';
 export { Weights } from './weights/weights.ts';
-export type { QuantBlock, QuantFormat } from './quantization/quantize.ts';
-export {
-  dequantize,
-  packBlock,
-  quantBlockBytes,
-  quantize,
-  quantizeBlock,
-  unpackBlock,
-} from './quantization/quantize.ts';
-export { float16Bits, float16Value } from './quantization/float16.ts';
-export { widen } from './quantization/widen.ts';
+export { widen } from './weights/widen.ts';
 export type { BlobStore, StoredBlob } from './cache/blob-store.ts';
 export { memoryBlobStore } from './cache/blob-store.ts';
 export { browserBlobStore } from './cache/browser-blob-store.ts';

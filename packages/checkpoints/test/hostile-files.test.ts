@@ -21,7 +21,6 @@ import {
   memoryBlobStore,
   memorySource,
   openCheckpoint,
-  quantize,
   widen,
   type ByteSource,
   type Checkpoint,
@@ -300,19 +299,6 @@ const contentTable: Row[] = [
     () => cachedSource(files({}), memoryBlobStore(), { blockBytes: 10 }),
     ArgumentError,
     'at least 1024',
-  ],
-  ['NaN to quantise', () => quantize('q8', new Float32Array(32).fill(Number.NaN)), ArgumentError, 'A weight is NaN'],
-  [
-    'infinity to quantise',
-    () => quantize('q4', new Float32Array(32).fill(Infinity)),
-    ArgumentError,
-    'A weight is Infinity',
-  ],
-  [
-    'rows that do not divide',
-    () => quantize('q4', new Float32Array(33), 32),
-    ArgumentError,
-    'rows of 32 values, got 33',
   ],
   ['half an element', () => widen('BF16', new Uint8Array(3)), ArgumentError, 'whole elements of 2 bytes'],
 ];

@@ -25,6 +25,7 @@ export { Tensor } from './graph/tensor.ts';
 export type { BlockFormat, BlockLayout, BlockType } from './graph/block-types.ts';
 export { blockLayouts, formatOfBlocks, isBlockFormat, isBlockType } from './graph/block-types.ts';
 export { dequantizeBlocks } from './graph/dequantize-blocks.ts';
+export { float16Bits, float16Value } from './graph/float16.ts';
 export type { WeightBytes, WeightFormat } from './graph/weight.ts';
 export { quantBlock, rowBlocks, rowWords, Weight, weightBytes } from './graph/weight.ts';
 export type { Access, AnyKernel, Binding, Guard, Kernel, KernelFeature, UniformType } from './kernel/define-kernel.ts';

@@ -1,3 +1,4 @@
+import type { ConfigJson } from '@forerun/checkpoints';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,7 +7,6 @@ import { type LlamaBackend, measureLlama } from './llama.ts';
 import { measureOnnx } from './onnx.ts';
 import { measureOurs } from './ours.ts';
 import type { PeerFigures, PeerProtocol } from './protocol.ts';
-import type { ConfigJson } from './shape-gguf.ts';
 import { writeShapeOnnx } from './shape-onnx.ts';
 
 /** Engines that can take part. */

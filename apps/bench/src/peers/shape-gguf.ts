@@ -1,19 +1,16 @@
 /** A GGUF file of a model's shape whose blocks are random: the time of decoding does not depend on what they say. */
 import {
+  type ConfigJson,
   declaredCheckpoint,
-  float16Bits,
   type GgufEntry,
   ggufName,
   ggufPieces,
   type PlannedGgufTensor,
 } from '@forerun/checkpoints';
 import { type DecoderConfig, loadModel } from '@forerun/models';
-import { ArgumentError, parseRope, ropeFrequencies } from '@forerun/tensor';
+import { ArgumentError, float16Bits, parseRope, ropeFrequencies } from '@forerun/tensor';
 import { createWriteStream } from 'node:fs';
 import { once } from 'node:events';
-
-/** A parsed config.json. */
-export type ConfigJson = Readonly<Record<string, unknown>>;
 
 /** Bytes of a block of Q4_0: an f16 scale and 32 values of 4 bits. */
 const blockBytes = 18;

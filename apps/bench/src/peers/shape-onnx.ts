@@ -2,15 +2,14 @@
  * An ONNX decoder of a model's shape with random 4-bit matrices, of the operators that exports for browsers use: MatMulNBits in blocks of 32,
  * GroupQueryAttention over a growing cache, SkipSimplifiedLayerNormalization.
  */
-import { declaredCheckpoint, float16Bits } from '@forerun/checkpoints';
+import { type ConfigJson, declaredCheckpoint } from '@forerun/checkpoints';
 import { type DecoderConfig, loadModel } from '@forerun/models';
-import { parseRope, ropeFrequencies } from '@forerun/tensor';
+import { float16Bits, parseRope, ropeFrequencies } from '@forerun/tensor';
 import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OnnxGraph, type OnnxType } from './onnx-model.ts';
-import type { ConfigJson } from './shape-gguf.ts';
 
 /** Element type of activations, scales and cache. */
 export type OnnxActivations = 'f16' | 'f32';

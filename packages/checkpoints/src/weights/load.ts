@@ -9,7 +9,7 @@ import {
 } from '@forerun/tensor';
 import type { Checkpoint, CheckpointTensor } from '../checkpoint/checkpoint.ts';
 import type { StreamOptions } from '../checkpoint/stream.ts';
-import { widen } from '../quantization/widen.ts';
+import { widen } from './widen.ts';
 import { isSourceDType, type SourceDType } from './weights.ts';
 
 /** Where weights go: the device, which converts or quantises what it is given. */

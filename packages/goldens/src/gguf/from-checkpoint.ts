@@ -2,7 +2,6 @@
 import {
   type ByteSource,
   type Checkpoint,
-  float16Bits,
   type GgufEntry,
   ggufName,
   ggufPieces,
@@ -12,7 +11,7 @@ import {
   type PlannedGgufTensor,
   widen,
 } from '@forerun/checkpoints';
-import { type BlockType, isBlockType, parseRope, ropeFrequencies } from '@forerun/tensor';
+import { type BlockType, float16Bits, isBlockType, parseRope, ropeFrequencies } from '@forerun/tensor';
 import { quantizeBlocks } from './quantize-blocks.ts';
 
 type Json = Record<string, unknown>;

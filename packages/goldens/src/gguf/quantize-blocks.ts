@@ -2,8 +2,7 @@
  * Quantises into GGUF's blocks, plainly: scales from the extremes of a block, codes rounded to nearest. For making files to test with;
  * their values are whatever the blocks say.
  */
-import { float16Bits, float16Value } from '@forerun/checkpoints';
-import { blockLayouts, type BlockType, formatOfBlocks } from '@forerun/tensor';
+import { blockLayouts, type BlockType, float16Bits, float16Value, formatOfBlocks } from '@forerun/tensor';
 
 interface Target {
   readonly view: DataView;

@@ -1,16 +1,8 @@
 import { ArgumentError } from '../errors.ts';
 import { type BlockType, blockLayouts, formatOfBlocks } from './block-types.ts';
+import { float16Value } from './float16.ts';
 
 const f32 = Math.fround;
-
-/** Value of IEEE binary16 bits. */
-function half(bits: number): number {
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  const sign = bits & 0x8000 ? -1 : 1;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
-}
 
 /** Where one block is read from and written to. */
 interface Place {
@@ -24,7 +16,7 @@ interface Place {
 
 type Decode = (place: Place) => void;
 
-const halfAt = ({ view, at }: Place, byte: number) => half(view.getUint16(at + byte, true));
+const halfAt = ({ view, at }: Place, byte: number) => float16Value(view.getUint16(at + byte, true));
 
 function eightBits(place: Place): void {
   const { view, at, values, to } = place;

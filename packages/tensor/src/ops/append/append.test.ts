@@ -4,7 +4,8 @@ import { trace } from '../../graph/graph.ts';
 import { State } from '../../graph/state.ts';
 import { hold, randomSource, testDevice } from '../../harness/index.ts';
 import { appendKv } from './append.ts';
-import { halfBits, halfNumber } from './half.ts';
+import { float16Value } from '../../graph/float16.ts';
+import { halfBits } from './half.ts';
 import { moveRows } from './move-rows.ts';
 
 const device = await testDevice();
@@ -75,7 +76,7 @@ describe('appendKv', () => {
       tolerance: 0,
     });
     const words = states.get(cache.keys)!;
-    const halves = values.map((_, i) => halfNumber((words[i >> 1]! >>> (16 * (i & 1))) & 0xffff));
+    const halves = values.map((_, i) => float16Value((words[i >> 1]! >>> (16 * (i & 1))) & 0xffff));
     expect(halves[6]).toBe(65_504);
     expect(halves.at(-1)).toBeNaN();
     values
@@ -88,8 +89,8 @@ describe('appendKv', () => {
   });
 
   it('has the inverse of every f16', () => {
-    for (let bits = 0; bits < 0x7c00; bits++) expect(halfBits(halfNumber(bits))).toBe(bits);
-    expect(halfBits(halfNumber(0x8001))).toBe(0x8001);
+    for (let bits = 0; bits < 0x7c00; bits++) expect(halfBits(float16Value(bits))).toBe(bits);
+    expect(halfBits(float16Value(0x8001))).toBe(0x8001);
   });
 
   it('leaves slots past the capacity alone', async () => {

@@ -1,26 +1,12 @@
+import { float16Bits, float16Value } from '../../graph/float16.ts';
+
 /** Largest finite f16. */
 export const halfMax = 65_504;
 
 /** Bits of the f16 nearest to `value`, ties to even; finite magnitudes past {@link halfMax} become it, others NaN. */
 export function halfBits(value: number): number {
   if (!Number.isFinite(value)) return 0x7e00;
-  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
-  const magnitude = Math.min(Math.abs(value), halfMax);
-  const exponent = Math.max(-14, Math.floor(Math.log2(magnitude || 2 ** -30)));
-  const scaled = magnitude / 2 ** (exponent - 10);
-  const floor = Math.floor(scaled);
-  const rest = scaled - floor;
-  const rounded = floor + Number(rest > 0.5 || (rest === 0.5 && floor % 2 === 1));
-  // A mantissa that rounds up to the next power of two carries into the exponent by plain addition.
-  return sign | (exponent === -14 ? rounded : rounded + ((exponent + 14) << 10));
-}
-
-/** The number that f16 bits stand for. */
-export function halfNumber(bits: number): number {
-  const [exponent, mantissa] = [(bits >> 10) & 31, bits & 1023];
-  if (exponent === 31) return mantissa === 0 ? (bits & 0x8000 ? -Infinity : Infinity) : NaN;
-  const magnitude = exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25);
-  return bits & 0x8000 ? -magnitude : magnitude;
+  return float16Bits(Math.min(Math.max(value, -halfMax), halfMax));
 }
 
 /** Two numbers as one u32 word, the first in the low half. */
@@ -28,7 +14,7 @@ export const packHalves = (low: number, high: number): number => (halfBits(low) 
 
 /** Element `index` of an array of packed f16 pairs. */
 export const unpackHalf = (words: ArrayLike<number>, index: number): number =>
-  halfNumber((words[index >> 1]! >>> (16 * (index & 1))) & 0xffff);
+  float16Value((words[index >> 1]! >>> (16 * (index & 1))) & 0xffff);
 
 /**
  * WGSL `packHalves(vec2<f32>) -> u32` with the same rounding on every device; the builtin may round either way, and so give cached

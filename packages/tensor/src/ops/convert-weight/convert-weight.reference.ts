@@ -1,14 +1,8 @@
+import { float16Bits, float16Value, roundHalfEven } from '../../graph/float16.ts';
 import { quantBlock } from '../../graph/weight.ts';
 import type { ConvertedFormat } from './convert-weight.wgsl.ts';
 
 const scratch = new DataView(new ArrayBuffer(8));
-
-/** To the nearest integer, ties to even. */
-function roundEven(value: number): number {
-  const below = Math.floor(value);
-  const rest = value - below;
-  return rest > 0.5 || (rest === 0.5 && below % 2 !== 0) ? below + 1 : below;
-}
 
 /** `value` rounded to a binary float of `mantissa` explicit bits and a least normal exponent of `lowest`, ties to even. */
 export function roundFloat(value: number, { mantissa, lowest }: { mantissa: number; lowest: number }): number {
@@ -16,7 +10,7 @@ export function roundFloat(value: number, { mantissa, lowest }: { mantissa: numb
   scratch.setFloat64(0, Math.abs(value));
   const exponent = Math.max((scratch.getUint16(0) >> 4) - 1023, lowest);
   const step = 2 ** (exponent - mantissa);
-  return Math.sign(value) * roundEven(Math.abs(value) / step) * step;
+  return Math.sign(value) * roundHalfEven(Math.abs(value) / step) * step;
 }
 
 const half = { mantissa: 10, lowest: -14 };
@@ -28,8 +22,9 @@ interface Block {
   readonly error: number;
 }
 
-function encodeBlock(values: readonly number[], scale: number, [low, high]: readonly [number, number]): Block {
-  const codes = values.map((value) => Math.min(high, Math.max(low, roundEven(value / scale))));
+/** Codes of a block at a scale, within `limits`, and the squared error that they leave. */
+export function encodeBlock(values: readonly number[], scale: number, [low, high]: readonly [number, number]): Block {
+  const codes = values.map((value) => Math.min(high, Math.max(low, roundHalfEven(value / scale))));
   return { scale, codes, error: values.reduce((sum, value, i) => sum + (value - scale * codes[i]!) ** 2, 0) };
 }
 
@@ -51,7 +46,7 @@ export function quantizeReference(format: 'q8' | 'q4', values: readonly number[]
     return codes.reduce((sum, code, i) => sum + code * values[i]!, 0) / squares;
   });
   const candidates = [against / anchors[0]!, ...refined]
-    .map((scale) => roundFloat(scale, half))
+    .map((scale) => float16Value(float16Bits(scale)))
     .filter((scale) => scale !== 0 && Number.isFinite(scale))
     .map((scale) => encodeBlock(values, scale, limits));
   const nothing = {

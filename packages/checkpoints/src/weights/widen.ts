@@ -1,6 +1,5 @@
-import { ArgumentError, dequantizeBlocks, isBlockType } from '@forerun/tensor';
-import type { SourceDType } from '../weights/weights.ts';
-import { float16Value } from './float16.ts';
+import { ArgumentError, dequantizeBlocks, float16Value, isBlockType } from '@forerun/tensor';
+import type { SourceDType } from './weights.ts';
 
 /**
  * Stored bytes as f32, exactly: F32, F16 (IEEE binary16) and BF16 (the upper half of an f32), little-endian, and whole blocks of GGUF files.
