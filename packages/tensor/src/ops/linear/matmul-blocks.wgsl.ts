@@ -4,15 +4,15 @@
  * are added up in f32.
  */
 import { defineKernel, read } from '../../kernel/define-kernel.ts';
-import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
 import { scaleFunction } from '../../wgsl/block-reader.ts';
 import type { CodeFormat } from './code-pairs.wgsl.ts';
 import { codePairs, halfFactor } from './code-pairs.wgsl.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { linearBindings, linearUniforms, matricesOf, slotFunctions, slotsName } from './linear-slots.ts';
 import type { MatmulConstants, MatmulCut } from './matmul.wgsl.ts';
-import { matmulLanes, matmulSide as side } from './matmul.wgsl.ts';
+import { matmulLanes, matmulSide as side, matmulTile } from './matmul.wgsl.ts';
 import { blockPieces, rowBlockCount } from './stage-rows.wgsl.ts';
+import { tilePlaceWgsl } from './tile-walk.ts';
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
@@ -162,7 +162,6 @@ function matmulBlocksWgsl(constants: MatmulConstants): string {
   const sizes = sizesOf(constants);
   const { arithmetic, format, blocks, pieces, tileRows, tileWeights } = sizes;
   const { declare, fetch, store } = stages(constants, sizes);
-  const outputTiles = Math.ceil(slots.outputs / (side * cut.outputs));
   const finish = range(cut.outputs).flatMap((n) =>
     range(cut.rows).map((m) => {
       const made = slots.gate === undefined ? `sum0_${n}_${m}` : `vec2<f32>(sum0_${n}_${m}, sum1_${n}_${m})`;
@@ -183,11 +182,7 @@ ${arithmetic === 'i8' ? `var<workgroup> steps: array<vec2<u32>, ${tileRows}>;` :
 @compute @workgroup_size(${matmulLanes})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-  let tile = ${linearWorkgroupWgsl};
-  let rowTiles = (u.rows + ${tileRows - 1}u) / ${tileRows}u;
-  if (tile >= rowTiles * ${outputTiles}u) { return; }
-  let firstRow = (tile % rowTiles) * ${tileRows}u;
-  let firstOutput = (tile / rowTiles) * ${side * cut.outputs}u;
+  ${tilePlaceWgsl(slots, matmulTile(cut))}
   let across = local % ${side}u;
   let down = local / ${side}u;
   ${sums.join(' ')}
