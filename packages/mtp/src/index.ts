@@ -1,6 +1,5 @@
 export type { BlockHead } from './block/block.ts';
 export { blockHead } from './block/block.ts';
-export type { ConfigJson } from './config/head-fields.ts';
 export { eagle1Head } from './eagle/eagle-1.ts';
 export { eagle3Head } from './eagle/eagle-3.ts';
 export { eagleHead } from './eagle/eagle.ts';

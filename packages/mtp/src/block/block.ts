@@ -4,15 +4,15 @@
  * `c_t = hidden_norm(fc([f_1; …; f_n]_t))`, whose keys and values go through the same projections as those of the block.
  */
 import { type Attention, type AttentionState, softmaxAttention } from '@forerun/attention';
-import type { Checkpoint, Weights } from '@forerun/checkpoints';
+import type { Checkpoint, ConfigFields, Weights } from '@forerun/checkpoints';
 import type { DecoderState, DecoderStateOptions, Rows, TargetOutputs } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
-import { ArgumentError, concat, rope, slice, type Tensor, type Weight } from '@forerun/tensor';
-import { HeadFields } from '../config/head-fields.ts';
-import { gatedMlp } from '../layers/gated-mlp.ts';
+import { rmsNorm, rotary } from '@forerun/layers';
+import { ArgumentError, concat, slice, type Tensor, type Weight } from '@forerun/tensor';
+import { headFields } from '../config/head-fields.ts';
 import { cachedHeads, type LayerShape, layerShape } from '../layers/layer-shape.ts';
-import { linear, rmsNorm } from '../layers/layer.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
+import { gatedMlp, linear } from '../layers/stored-biases.ts';
 
 /** A head that guesses a block of tokens in one pass. All methods but `state` build graph. */
 export interface BlockHead {
@@ -60,7 +60,7 @@ export async function blockHead(
   attention: Attention = softmaxAttention,
 ): Promise<BlockHead> {
   const what = `Block drafter of ${checkpoint.source.describe()}`;
-  const outer = new HeadFields(await checkpoint.config());
+  const outer = headFields(await checkpoint.config());
   const inner = outer.inside('dflash_config') ?? outer;
   const layerFields = outer.inside('transformer_layer_config') ?? outer;
   for (const name of ['conv_kernel_size', 'projector_type', 'markov_rank', 'final_logit_softcapping'])
@@ -83,8 +83,8 @@ export async function blockHead(
   const drafts = fromAnchor ? blockSize : blockSize - 1;
   const w = checkpoint.weights();
   const fc = linear(w.at('fc'), [D, F]);
-  const hiddenNorm = rmsNorm(w.at('hidden_norm'), D, { epsilon });
-  const norm = rmsNorm(w.at('norm'), D, { epsilon });
+  const hiddenNorm = rmsNorm(w.at('hidden_norm'), D, epsilon);
+  const norm = rmsNorm(w.at('norm'), D, epsilon);
   const count = layerFields.integer('num_hidden_layers', { min: 1, max: 64 });
   const layers = Array.from({ length: count }, (_, layer) => blockLayer(w.at('layers').at(layer), shape, layer));
 
@@ -124,12 +124,12 @@ export async function blockHead(
 
 /** The layers whose inputs are features. z-lab numbers outputs of layers: that of layer i enters layer i + 1. */
 function featureLayers(
-  outer: HeadFields,
-  inner: HeadFields,
+  outer: ConfigFields,
+  inner: ConfigFields,
   { what, layers }: { what: string; layers: number },
 ): readonly number[] {
-  const outputs = inner.integers('target_layer_ids')?.map((layer) => layer + 1);
-  const taps = outputs ?? outer.integers('aux_hidden_state_layer_ids');
+  const outputs = inner.integers('target_layer_ids', { min: 0 })?.map((layer) => layer + 1);
+  const taps = outputs ?? outer.integers('aux_hidden_state_layer_ids', { min: 0 });
   if (!taps || taps.length === 0) throw inner.error('target_layer_ids', 'a list of layers of the target');
   const made = outer.has('num_target_layers') ? outer.integer('num_target_layers', { min: 1 }) : layers;
   expectFit(what, 'a number of layers', [made, layers]);
@@ -148,12 +148,12 @@ function blockLayer(w: Weights, shape: LayerShape, layer: number): BlockLayer {
   const kProj = linear(at.at('k_proj'), [K * E, D]);
   const vProj = linear(at.at('v_proj'), [K * E, D]);
   const oProj = linear(at.at('o_proj'), [D, H * E]);
-  const qNorm = rmsNorm(at.at('q_norm'), E, { epsilon });
-  const kNorm = rmsNorm(at.at('k_norm'), E, { epsilon });
-  const inputLayernorm = rmsNorm(w.at('input_layernorm'), D, { epsilon });
-  const attentionNorm = rmsNorm(w.at('post_attention_layernorm'), D, { epsilon });
+  const qNorm = rmsNorm(at.at('q_norm'), E, epsilon);
+  const kNorm = rmsNorm(at.at('k_norm'), E, epsilon);
+  const inputLayernorm = rmsNorm(w.at('input_layernorm'), D, epsilon);
+  const attentionNorm = rmsNorm(w.at('post_attention_layernorm'), D, epsilon);
   const mlp = gatedMlp(w.at('mlp'), [D, shape.intermediateSize], shape.hiddenAct);
-  const turn = (heads: Tensor, rows: Rows) => rope(heads, rows.positions, shape.rope, { spans: rows.spans });
+  const turn = rotary(shape.rope);
   const heads = (x: Tensor, rows: Rows) => {
     const M = x.shape[0]!;
     return {

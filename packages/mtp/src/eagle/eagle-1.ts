@@ -7,11 +7,11 @@
 import { type Attention, type AttentionState, softmaxAttention } from '@forerun/attention';
 import type { Checkpoint } from '@forerun/checkpoints';
 import { ArgumentError, concat, embedding } from '@forerun/tensor';
-import { HeadFields } from '../config/head-fields.ts';
+import { headFields } from '../config/head-fields.ts';
 import type { FeatureHead } from '../feature-head.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
-import { linear } from '../layers/layer.ts';
 import { furtherBlocks, llamaBlock } from '../layers/llama-block.ts';
+import { linear } from '../layers/stored-biases.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
 import { wholeVocabulary } from '../draft-vocabulary.ts';
 
@@ -28,7 +28,7 @@ export async function eagle1Head(
   attention: Attention = softmaxAttention,
 ): Promise<FeatureHead> {
   const what = `EAGLE head of ${checkpoint.source.describe()}`;
-  const shape = layerShape(new HeadFields(await checkpoint.config()));
+  const shape = layerShape(headFields(await checkpoint.config()));
   const { hiddenSize: D } = shape;
   expectFit(what, 'hidden size', [D, target.hiddenSize]);
   const V = target.vocabSize;
@@ -36,7 +36,7 @@ export async function eagle1Head(
   const w = checkpoint.weights();
   const table = w.has('embed_tokens') ? w.at('embed_tokens').tensor('weight', [V, D]) : undefined;
   const fc = linear(w.at('fc'), [D, 2 * D]);
-  const blocks = [llamaBlock(w.at('layers').at(0), shape), ...furtherBlocks(w.at('layers'), shape)];
+  const blocks = [llamaBlock(w.at('layers').at(0), shape, 0), ...furtherBlocks(w.at('layers'), shape)];
   const { size, ...vocabulary } = wholeVocabulary(V);
   return {
     name: 'eagle',
@@ -58,9 +58,8 @@ export async function eagle1Head(
     },
     forward(rows, features, state) {
       const embedded = table ? embedding(table, rows.inputs) : target.embed(rows.inputs);
-      const cache = state as AttentionState;
       const joined = fc(concat([embedded, features], 1));
-      const hidden = blocks.reduce((x, block, layer) => block(x, rows, { state: cache, layer }), joined);
+      const hidden = blocks.reduce((x, block) => block(x, rows, state as AttentionState), joined);
       return { hidden, recycled: hidden };
     },
     logits: target.head,

@@ -7,17 +7,17 @@
  * (`layers.0`).
  */
 import { type Attention, type AttentionState, softmaxAttention } from '@forerun/attention';
-import type { Checkpoint, Weights } from '@forerun/checkpoints';
+import type { Checkpoint, ConfigFields, Weights } from '@forerun/checkpoints';
 import { MismatchedPartsError } from '@forerun/contracts';
+import { type Layer, rmsNorm } from '@forerun/layers';
 import { ArgumentError, concat, embedding, slice, type Tensor } from '@forerun/tensor';
-import { HeadFields } from '../config/head-fields.ts';
+import { headFields } from '../config/head-fields.ts';
 import { HeadConfigError } from '../errors.ts';
 import type { FeatureHead } from '../feature-head.ts';
-import { gatedMlp } from '../layers/gated-mlp.ts';
 import { groupedAttention } from '../layers/grouped-attention.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
-import { linear, rmsNorm, type RowLayer } from '../layers/layer.ts';
 import { furtherBlocks } from '../layers/llama-block.ts';
+import { gatedMlp, linear } from '../layers/stored-biases.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
 import { mappedVocabulary, wholeVocabulary } from '../draft-vocabulary.ts';
 
@@ -34,7 +34,7 @@ export async function eagle3Head(
   attention: Attention = softmaxAttention,
 ): Promise<FeatureHead> {
   const what = `EAGLE-3 head of ${checkpoint.source.describe()}`;
-  const outer = new HeadFields(await checkpoint.config());
+  const outer = headFields(await checkpoint.config());
   const shape = layerShape(outer.inside('transformer_layer_config') ?? outer);
   const { hiddenSize: D, rmsNormEps: epsilon } = shape;
   const { vocabSize: V, hiddenSize: Dt } = target;
@@ -46,11 +46,11 @@ export async function eagle3Head(
   const table = ownEmbedding(w, { checkpoint, what, shape: [V, D], Dt });
   const fc = linear(w.at('fc'), [D, F]);
   const before = featureNorm(w, outer, { F, Dt, epsilon });
-  const norm = rmsNorm(w.at('norm'), D, { epsilon });
-  const hiddenNorm = rmsNorm(stem.at('hidden_norm'), D, { epsilon });
-  const inputLayernorm = rmsNorm(stem.at('input_layernorm'), D, { epsilon });
-  const attend = groupedAttention(stem.at('self_attn'), shape, { inputs: 2 * D });
-  const attentionNorm = rmsNorm(stem.at('post_attention_layernorm'), D, { epsilon });
+  const norm = rmsNorm(w.at('norm'), D, epsilon);
+  const hiddenNorm = rmsNorm(stem.at('hidden_norm'), D, epsilon);
+  const inputLayernorm = rmsNorm(stem.at('input_layernorm'), D, epsilon);
+  const attend = groupedAttention(stem.at('self_attn'), shape, { layer: 0, inputs: 2 * D });
+  const attentionNorm = rmsNorm(stem.at('post_attention_layernorm'), D, epsilon);
   const mlp = gatedMlp(stem.at('mlp'), [D, shape.intermediateSize], shape.hiddenAct);
   const further = furtherBlocks(w.at('layers'), shape);
   const own = storedShape(checkpoint, 'lm_head.weight')?.[0] ?? V;
@@ -93,9 +93,9 @@ export async function eagle3Head(
       const x = concat([inputLayernorm(embedded), normed], 1);
       const residual = normedResidual ? normed : joined;
       const cache = state as AttentionState;
-      const h = residual.add(attend(x, rows, { state: cache, layer: 0 }));
+      const h = residual.add(attend(x, rows, cache));
       const first = h.add(mlp(attentionNorm(h)));
-      const hidden = further.reduce((y, block, index) => block(y, rows, { state: cache, layer: index + 1 }), first);
+      const hidden = further.reduce((y, block) => block(y, rows, cache), first);
       return { hidden, recycled: recyclesNormed ? norm(hidden) : hidden };
     },
     logits: (hidden) => lmHead(norm(hidden)),
@@ -104,14 +104,14 @@ export async function eagle3Head(
 }
 
 /** The layers whose inputs are features: named by the configuration, or 2, L / 2 and L - 3. */
-function featureLayers(fields: HeadFields, { layerCount: L }: HeadTarget, what: string): readonly number[] {
+function featureLayers(fields: ConfigFields, { layerCount: L }: HeadTarget, what: string): readonly number[] {
   const name = 'eagle_aux_hidden_state_layer_ids';
   // SpecForge counts the outputs of layers: that of layer i enters layer i + 1.
   const outputs = fields
     .inside('eagle_config')
-    ?.integers(name)
+    ?.integers(name, { min: 0 })
     ?.map((layer) => layer + 1);
-  const given = fields.integers(name) ?? outputs;
+  const given = fields.integers(name, { min: 0 }) ?? outputs;
   const taps = given ?? [...new Set([2, L >> 1, L - 3])].sort((a, b) => a - b);
   const absent = taps.find((layer) => layer < 0 || layer > L);
   if (absent === undefined && taps.length > 0) return taps;
@@ -141,15 +141,15 @@ function ownEmbedding(
 /** Norms before `fc`: one over all features, or one for each layer's. */
 function featureNorm(
   w: Weights,
-  fields: HeadFields,
+  fields: ConfigFields,
   { F, Dt, epsilon }: { F: number; Dt: number; epsilon: number },
-): RowLayer {
-  if (fields.boolean('norm_before_fc', false)) return rmsNorm(w.at('input_norm'), F, { epsilon });
+): Layer {
+  if (fields.boolean('norm_before_fc', false)) return rmsNorm(w.at('input_norm'), F, epsilon);
   const perLayer = fields.has('fc_norm') && fields.boolean('fc_norm');
   if (!perLayer) return (x) => x;
   if (F % Dt !== 0)
     throw new HeadConfigError(`${fields.file}: fc_norm needs features of whole layers, got ${F} of ${Dt}.`);
-  const norms = Array.from({ length: F / Dt }, (_, i) => rmsNorm(w.at('fc_norm').at(i), Dt, { epsilon }));
+  const norms = Array.from({ length: F / Dt }, (_, i) => rmsNorm(w.at('fc_norm').at(i), Dt, epsilon));
   return (x: Tensor) =>
     concat(
       norms.map((norm, i) => norm(slice(x, 1, [i * Dt, (i + 1) * Dt]))),

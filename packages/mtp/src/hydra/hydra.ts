@@ -5,14 +5,15 @@
  * Source: Ankner et al. 2024, arXiv:2402.05109; names of the checkpoints of zankner/Hydra.
  */
 import { softmaxAttention, type AttentionState } from '@forerun/attention';
-import type { Checkpoint, Weights } from '@forerun/checkpoints';
+import type { Checkpoint, ConfigJson, Weights } from '@forerun/checkpoints';
 import type { DecoderState, DecoderStateOptions, Rows } from '@forerun/contracts';
+import { rmsNorm } from '@forerun/layers';
 import { ArgumentError, concat, type Tensor, type Weight } from '@forerun/tensor';
-import { type ConfigJson, HeadFields } from '../config/head-fields.ts';
+import { headFields } from '../config/head-fields.ts';
 import { HeadConfigError } from '../errors.ts';
 import { cachedHeads, layerShape } from '../layers/layer-shape.ts';
-import { linear, rmsNorm } from '../layers/layer.ts';
 import { llamaBlock } from '../layers/llama-block.ts';
+import { linear } from '../layers/stored-biases.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
 
 /** The layer that hidden states pass before the heads. */
@@ -122,14 +123,14 @@ function hydraPrefix(w: Weights, what: string, { targetConfig }: HydraOptions): 
       `${what}: the prefix layer has the sizes of the target's layers, which its file does not say. Pass targetConfig, the target's config.json.`,
     );
   }
-  const shape = layerShape(new HeadFields(targetConfig));
+  const shape = layerShape(headFields(targetConfig));
   const { hiddenSize: D, rmsNormEps: epsilon } = shape;
-  const block = llamaBlock(w.at('layers').at(0), shape);
-  const norm = rmsNorm(w.at('norm'), D, { epsilon });
+  const block = llamaBlock(w.at('layers').at(0), shape, 0);
+  const norm = rmsNorm(w.at('norm'), D, epsilon);
   return {
     maxPositions: shape.maxPositions,
     state: (capacityTokens, options) =>
       softmaxAttention([cachedHeads(shape)], capacityTokens, { name: 'hydra', ...options }),
-    forward: (rows, hidden, state) => norm(block(hidden, rows, { state: state as AttentionState, layer: 0 })),
+    forward: (rows, hidden, state) => norm(block(hidden, rows, state as AttentionState)),
   };
 }

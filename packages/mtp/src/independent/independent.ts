@@ -6,15 +6,16 @@
  * checkpoints facebook/multi-token-prediction.
  */
 import { type AttentionState, softmaxAttention } from '@forerun/attention';
-import type { Checkpoint, Weights } from '@forerun/checkpoints';
+import type { Checkpoint, ConfigFields, ConfigJson, Weights } from '@forerun/checkpoints';
 import type { Decoder, DecoderState, DecoderStateOptions, Rows } from '@forerun/contracts';
+import { gatedProduct, rmsNorm, type SequenceLayer } from '@forerun/layers';
 import { ArgumentError, rope, type Tensor, type Weight } from '@forerun/tensor';
-import { type ConfigJson, HeadFields } from '../config/head-fields.ts';
+import { headFields } from '../config/head-fields.ts';
 import { HeadConfigError } from '../errors.ts';
 import { decoderBlock } from '../layers/decoder-block.ts';
 import { cachedHeads, type LayerShape, layerShape } from '../layers/layer-shape.ts';
-import { linear, rmsNorm, type SequenceLayer } from '../layers/layer.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
+import { linear } from '../layers/stored-biases.ts';
 
 /** Heads that each guess one token from the target's trunk. */
 export interface IndependentHeads {
@@ -46,9 +47,9 @@ export interface IndependentOptions {
 const officialPositions = 4096;
 
 /** Sizes of an official params.json in the words of config.json. */
-function layerFields(config: ConfigJson, innerSize: number): HeadFields {
+function layerFields(config: ConfigJson, innerSize: number): ConfigFields {
   const at = (name: string) => (Object.hasOwn(config, name) ? config[name] : undefined);
-  if (at('n_heads') === undefined) return new HeadFields({ ...config, intermediate_size: innerSize });
+  if (at('n_heads') === undefined) return headFields({ ...config, intermediate_size: innerSize });
   const fields = {
     hidden_size: at('dim'),
     num_attention_heads: at('n_heads'),
@@ -58,17 +59,17 @@ function layerFields(config: ConfigJson, innerSize: number): HeadFields {
     max_position_embeddings: at('max_seq_len') ?? officialPositions,
     intermediate_size: innerSize,
   };
-  return new HeadFields(fields, 'params.json');
+  return headFields(fields, 'params.json');
 }
 
 /** Attention with rotary positions on adjacent pairs, in the names of llama's own checkpoints. */
-function attention(w: Weights, shape: LayerShape): SequenceLayer {
+function attention(w: Weights, shape: LayerShape, layer: number): SequenceLayer<AttentionState> {
   const { hiddenSize: D, numAttentionHeads: H, numKeyValueHeads: K, headDim: E } = shape;
   const wq = linear(w.at('wq'), [H * E, D]);
   const wk = linear(w.at('wk'), [K * E, D]);
   const wv = linear(w.at('wv'), [K * E, D]);
   const wo = linear(w.at('wo'), [D, H * E]);
-  return (x, rows, { state, layer }) => {
+  return (x, rows, state) => {
     const M = x.shape[0]!;
     const turn = (heads: Tensor) => rope(heads, rows.positions, shape.rope, { spans: rows.spans, interleaved: true });
     const q = turn(wq(x).reshape([M, H, E]));
@@ -78,19 +79,17 @@ function attention(w: Weights, shape: LayerShape): SequenceLayer {
   };
 }
 
-function headLayer(w: Weights, shape: LayerShape): SequenceLayer {
+function headLayer(w: Weights, shape: LayerShape, layer: number): SequenceLayer<AttentionState> {
   const { hiddenSize: D, intermediateSize: F, rmsNormEps: epsilon } = shape;
   const mlp = w.at('feed_forward');
-  const [w1, w2, w3] = [
-    linear(mlp.at('w1'), [F, D]),
-    linear(mlp.at('w2'), [D, F]),
-    linear(mlp.at('w3'), [F, D]),
-  ] as const;
   return decoderBlock({
-    inputNorm: rmsNorm(w.at('attention_norm'), D, { epsilon }),
-    attention: attention(w.at('attention'), shape),
-    attentionNorm: rmsNorm(w.at('ffn_norm'), D, { epsilon }),
-    mlp: (x) => w2(w1(x).silu().mul(w3(x))),
+    inputNorm: rmsNorm(w.at('attention_norm'), D, epsilon),
+    attention: attention(w.at('attention'), shape, layer),
+    attentionNorm: rmsNorm(w.at('ffn_norm'), D, epsilon),
+    mlp: gatedProduct(
+      { gate: linear(mlp.at('w1'), [F, D]), up: linear(mlp.at('w3'), [F, D]), down: linear(mlp.at('w2'), [D, F]) },
+      'silu',
+    ),
   });
 }
 
@@ -120,7 +119,7 @@ export function independentHeads(
   const shape = layerShape(layerFields(config, inner[0]!));
   expectFit(what, 'hidden size', [inner[1]!, target.hiddenSize]);
   expectFit(what, 'hidden size', [shape.hiddenSize, target.hiddenSize]);
-  const layers = Array.from({ length: count }, (_, head) => headLayer(w.at(head), shape));
+  const layers = Array.from({ length: count }, (_, head) => headLayer(w.at(head), shape, head));
   return {
     needs: { taps: [target.layerCount - 1] },
     hiddenSize: target.hiddenSize,
@@ -139,7 +138,7 @@ export function independentHeads(
           `${what}: expected a trunk of [M, ${target.hiddenSize}], got ${trunk.shape.join(', ')}.`,
         );
       }
-      return layers.map((layer, index) => layer(trunk, rows, { state: state as AttentionState, layer: index }));
+      return layers.map((layer) => layer(trunk, rows, state as AttentionState));
     },
     logits: (hidden) => target.head(target.norm(hidden)),
   };

@@ -1,7 +1,7 @@
 import type { AttentionLayer } from '@forerun/attention';
-import { parseRope, ropeFrequencies, type RopeFrequencies } from '@forerun/tensor';
-import type { HeadFields } from '../config/head-fields.ts';
-import { type Activation, activations } from './gated-mlp.ts';
+import type { ConfigFields } from '@forerun/checkpoints';
+import { type Activation, activations, rotarySpeeds } from '@forerun/layers';
+import type { RopeFrequencies } from '@forerun/tensor';
 
 /** Sizes of one transformer layer; names are those of config.json in camel case. */
 export interface LayerShape {
@@ -25,10 +25,9 @@ export interface LayerShape {
 /**
  * Reads the sizes of a layer from a configuration of llama's form.
  *
- * @param options.rotated - Width of the part of a head that turns as a whole head would; the head's by default.
  * @throws HeadConfigError for a field that is missing or does not fit; RopeConfigError.
  */
-export function layerShape(fields: HeadFields, options: { readonly rotated?: number } = {}): LayerShape {
+export function layerShape(fields: ConfigFields): LayerShape {
   for (const name of ['quantization_config', 'attn_logit_softcapping', 'attention_chunk_size']) fields.refuse(name, []);
   fields.refuse('use_sliding_window', [false]);
   const hiddenSize = fields.integer('hidden_size', { min: 1, max: 2 ** 20 });
@@ -38,9 +37,6 @@ export function layerShape(fields: HeadFields, options: { readonly rotated?: num
     throw fields.error('num_key_value_heads', `a divisor of num_attention_heads (${numAttentionHeads})`);
   const headDim = fields.integer('head_dim', { min: 2, max: 2 ** 14 }, hiddenSize / numAttentionHeads);
   const maxPositions = fields.integer('max_position_embeddings', { min: 1 });
-  const parsed = parseRope(fields.json, { headDim: options.rotated ?? headDim });
-  const rope =
-    parsed.type === 'dynamic' ? { ...parsed, capacityTokens: Math.max(parsed.capacityTokens, 4096) } : parsed;
   return {
     hiddenSize,
     intermediateSize: fields.integer('intermediate_size', { min: 1, max: 2 ** 22 }),
@@ -49,7 +45,7 @@ export function layerShape(fields: HeadFields, options: { readonly rotated?: num
     headDim,
     hiddenAct: fields.word('hidden_act', activations, 'silu'),
     rmsNormEps: fields.number('rms_norm_eps', { min: 0 }),
-    rope: ropeFrequencies(rope),
+    rope: rotarySpeeds(fields, headDim),
     maxPositions,
   };
 }

@@ -4,10 +4,11 @@
  * Source: Cai et al. 2024, arXiv:2401.10774; names of the checkpoints of FasterDecoding/Medusa.
  */
 import type { Checkpoint, Weights } from '@forerun/checkpoints';
+import type { Layer } from '@forerun/layers';
 import { ArgumentError, type Tensor, type Weight } from '@forerun/tensor';
 import { HeadConfigError } from '../errors.ts';
-import { linear, type RowLayer } from '../layers/layer.ts';
 import { expectFit, type HeadTarget, storedShape } from '../target.ts';
+import { linear } from '../layers/stored-biases.ts';
 
 /** Heads that each guess one token from the same hidden state. */
 export interface MedusaHeads {
@@ -87,7 +88,7 @@ export function medusaHeads(checkpoint: Checkpoint, target: HeadTarget): MedusaH
 function medusaHead(
   w: Weights,
   place: { checkpoint: Checkpoint; target: HeadTarget; what: string; layout: Layout; head: number },
-): RowLayer {
+): Layer {
   const { checkpoint, target, what, layout, head } = place;
   const { hiddenSize: D, vocabSize: V } = target;
   const count = consecutive((block) => layout.block(w, head, block).has('weight'));

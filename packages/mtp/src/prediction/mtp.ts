@@ -1,5 +1,5 @@
 import type { Checkpoint } from '@forerun/checkpoints';
-import { HeadFields } from '../config/head-fields.ts';
+import { headFields } from '../config/head-fields.ts';
 import type { FeatureHead } from '../feature-head.ts';
 import { expectFit, type HeadTarget } from '../target.ts';
 import { deepseekHead } from './deepseek.ts';
@@ -30,7 +30,7 @@ export async function mtpHead(
   target: HeadTarget,
   options: PredictionOptions = {},
 ): Promise<FeatureHead> {
-  const outer = new HeadFields(await checkpoint.config());
+  const outer = headFields(await checkpoint.config());
   const family = families[outer.word('model_type', Object.keys(families) as (keyof typeof families)[])];
   // Multimodal checkpoints keep the settings of the language model apart.
   const fields = outer.inside('text_config') ?? outer;

@@ -1,8 +1,8 @@
 import { type Attention, type AttentionLayer, type AttentionState, softmaxAttention } from '@forerun/attention';
+import type { Layer, SequenceLayer } from '@forerun/layers';
 import { ArgumentError, concat, type Tensor, type Weight } from '@forerun/tensor';
 import { wholeVocabulary } from '../draft-vocabulary.ts';
 import type { FeatureHead } from '../feature-head.ts';
-import type { RowLayer, SequenceLayer } from '../layers/layer.ts';
 import type { HeadTarget } from '../target.ts';
 
 /** How a multi-token prediction module is used, where implementations differ. */
@@ -17,12 +17,12 @@ export interface PredictionOptions {
 
 /** One prediction layer: what joins a feature and an embedding, a block, and a norm. */
 export interface PredictionLayer {
-  readonly embeddingNorm: RowLayer;
-  readonly hiddenNorm: RowLayer;
+  readonly embeddingNorm: Layer;
+  readonly hiddenNorm: Layer;
   /** `[M, 2 D]` to `[M, D]`. */
-  readonly project: RowLayer;
-  readonly block: SequenceLayer;
-  readonly norm: RowLayer;
+  readonly project: Layer;
+  readonly block: SequenceLayer<AttentionState>;
+  readonly norm: Layer;
   readonly cache: AttentionLayer;
 }
 
@@ -68,7 +68,7 @@ export function predictionHead(parts: PredictionParts, target: HeadTarget, optio
       const embedding = used.embeddingNorm(zeroedFirst ? withoutFirst(embedded, rows.positions) : embedded);
       const hidden = used.hiddenNorm(features);
       const x = used.project(concat(first === 'embedding' ? [embedding, hidden] : [hidden, embedding], 1));
-      const y = used.block(x, rows, { state: state as AttentionState, layer });
+      const y = used.block(x, rows, state as AttentionState);
       const normed = used.norm(y);
       return { hidden: normed, recycled: recycle === 'after-norm' ? normed : y };
     },
