@@ -13,6 +13,8 @@ export {
 } from './errors.ts';
 export type { AdapterDescription, AdapterKind, DeviceOptions, MemoryPurpose } from './device/device.ts';
 export { Device, requestDevice } from './device/device.ts';
+export type { ExperimentalFeature } from './device/gpu.browser.ts';
+export type { MatrixComponent, MatrixConfig } from './device/subgroup-matrix.ts';
 export type { DType, TensorSpec } from './graph/dtype.ts';
 export { elementCount, rowCount, rowWidth, sameShape, shapeText } from './graph/dtype.ts';
 export type { GraphConstant, GraphInput, GraphNode } from './graph/graph.ts';

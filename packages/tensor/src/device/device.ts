@@ -16,6 +16,8 @@ import { ConstantCache } from './constants.ts';
 import type { GpuEntry } from './gpu.browser.ts';
 import { PipelineCache } from './pipelines.ts';
 import { Staging } from './staging.ts';
+import type { MatrixConfig } from './subgroup-matrix.ts';
+import { matrixConfigs, subgroupMatrixFeature } from './subgroup-matrix.ts';
 import { usage } from './usage.ts';
 
 /** What kind of adapter computes: real hardware or a software rasteriser. */
@@ -83,15 +85,25 @@ export class Device {
   readonly arena: Arena;
   readonly staging: Staging;
   readonly constants: ConstantCache;
+  /** Shapes of matrices that subgroups multiply; none unless `experimental` names them and the adapter has them. */
+  readonly matrices: readonly MatrixConfig[];
   readonly #language: ReadonlySet<string>;
   readonly #bytes = new Map<MemoryPurpose, number>();
   #peakBytes = 0;
   #failure: ForerunError | undefined;
 
-  /** @param language - WGSL language features of the implementation. */
-  constructor(gpu: GPUDevice, adapter: AdapterDescription, language: ReadonlySet<string> = new Set()) {
+  /**
+   * @param options.language - WGSL language features of the implementation.
+   * @param options.matrices - See {@link Device.matrices}.
+   */
+  constructor(
+    gpu: GPUDevice,
+    adapter: AdapterDescription,
+    options: { readonly language?: ReadonlySet<string>; readonly matrices?: readonly MatrixConfig[] } = {},
+  ) {
     this.gpu = gpu;
-    this.#language = language;
+    this.#language = options.language ?? new Set();
+    this.matrices = options.matrices ?? [];
     this.adapter = adapter;
     this.limits = gpu.limits;
     this.pipelines = new PipelineCache(this);
@@ -267,9 +279,10 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<Device
   }
   const portable = options.limits === 'portable';
   const withoutLanguage: ReadonlySet<string> = new Set(options.without);
-  const features = portable
-    ? []
-    : wantedFeatures.filter((feature) => adapter.features.has(feature) && !options.without?.includes(feature));
+  const offered = (feature: GPUFeatureName) => adapter.features.has(feature) && !options.without?.includes(feature);
+  const matrices = options.experimental?.includes('subgroup-matrix') && offered('subgroups');
+  const wanted = [...wantedFeatures, ...(matrices ? [subgroupMatrixFeature] : [])];
+  const features = portable ? [] : wanted.filter(offered);
   const requiredLimits = portable
     ? {}
     : Object.fromEntries(wantedLimits.map((name) => [name, adapter.limits[name]] as const));
@@ -277,5 +290,8 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<Device
     throw new AdapterError(`The adapter gave no device: ${(cause as Error).message}`, { cause });
   });
   const language = portable ? [] : [...(gpu.wgslLanguageFeatures ?? [])].filter((name) => !withoutLanguage.has(name));
-  return new Device(device, description, new Set(language));
+  return new Device(device, description, {
+    language: new Set(language),
+    matrices: matrixConfigs(adapter.info, device.features),
+  });
 }

@@ -1,7 +1,15 @@
 import { AdapterError } from '../errors.ts';
 
+/** `subgroup-matrix`: prefill multiplies by the matrix units of the GPU. */
+export type ExperimentalFeature = 'subgroup-matrix';
+
 /** How to reach WebGPU. */
 export interface GpuEntry {
+  /**
+   * Features that are no part of WebGPU yet, used where the adapter has them. Node asks Dawn for them; a browser has them only when it was
+   * started with its flag for unsafe WebGPU. What they do may change with Dawn's version.
+   */
+  readonly experimental?: readonly ExperimentalFeature[];
   /** Toggles of Dawn, the implementation behind Node's WebGPU; browsers take theirs from the command line. */
   readonly dawn?: { readonly enable?: readonly string[]; readonly disable?: readonly string[] };
 }

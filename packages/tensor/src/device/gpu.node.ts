@@ -8,10 +8,11 @@ import type { GpuEntry } from './gpu.browser.ts';
 const kept: { forerunGpu?: Map<string, GPU> } = globalThis as never;
 
 /** The GPU entry point of this process; Dawn's toggles can be switched with `dawn`. */
-export async function gpuEntry({ dawn = {} }: GpuEntry = {}): Promise<GPU> {
+export async function gpuEntry({ dawn = {}, experimental = [] }: GpuEntry = {}): Promise<GPU> {
   const provided = globalThis.navigator?.gpu;
   if (provided) return provided;
-  const enable = ['vulkan_enable_f16_on_nvidia', ...(dawn.enable ?? [])];
+  const unsafe = experimental.length > 0 ? ['allow_unsafe_apis'] : [];
+  const enable = ['vulkan_enable_f16_on_nvidia', ...unsafe, ...(dawn.enable ?? [])];
   const disable = ['timestamp_quantization', ...(dawn.disable ?? [])];
   const flags = [`enable-dawn-features=${enable.join(',')}`, `disable-dawn-features=${disable.join(',')}`];
   const key = flags.join(' ');

@@ -26,7 +26,18 @@ export const uniform = (type: string): Binding => ({ access: 'uniform', type });
 export type UniformType = 'u32' | 'i32' | 'f32';
 
 /** Optional device features; a kernel that needs one stands beside a portable kernel. */
-export type KernelFeature = 'shader-f16' | 'subgroups';
+export type KernelFeature = 'shader-f16' | 'subgroups' | 'chromium-experimental-subgroup-matrix';
+
+/** Directives of WGSL that a feature needs; `enable` and `diagnostic` may come in any order. */
+const directives: Readonly<Record<KernelFeature, readonly string[]>> = {
+  'shader-f16': ['enable f16;'],
+  subgroups: ['enable subgroups;'],
+  // Control flow that is uniform in a subgroup cannot be proved to be so.
+  'chromium-experimental-subgroup-matrix': [
+    'enable chromium_experimental_subgroup_matrix;',
+    'diagnostic(off, chromium.subgroup_matrix_uniformity);',
+  ],
+};
 
 /** A declared kernel. `Constants` are compile-time and part of the pipeline's key; `Uniforms` are per dispatch. */
 export interface Kernel<Constants, Bindings extends string, Uniforms extends string> {
@@ -120,7 +131,7 @@ export function shaderSource(kernel: AnyKernel, constants: object, guard?: Guard
       : `${guardName}[${guard.word >> 2}].${'xyzw'[guard.word % 4]}`;
     body = `${body.slice(0, open + 1)} if (${word} != 0u) { return; }${body.slice(open + 1)}`;
   }
-  const enables = kernel.features.map((feature) => `enable ${feature === 'shader-f16' ? 'f16' : 'subgroups'};\n`);
+  const enables = kernel.features.flatMap((feature) => directives[feature]).map((text) => `${text}\n`);
   return { code: `${enables.join('')}${lines.join('\n')}\n${body}`, layout };
 }
 

@@ -14,6 +14,8 @@ import type { MatmulCut } from './matmul.wgsl.ts';
 import { matmulWorkgroups } from './matmul.wgsl.ts';
 import { blockCandidates, blockCut, blockLanes } from './block-cut.ts';
 import { carried } from './carried.ts';
+import { matrixCandidates } from './matrix-cut.ts';
+import type { MatrixCut } from './matmul-matrix.wgsl.ts';
 import { walksBlocks } from './matvec-blocks.wgsl.ts';
 import { hasHalfKernel } from './matvec-f16.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
@@ -157,15 +159,30 @@ function matmulTiles(slots: LinearSlots, arithmetic: Arithmetic): readonly Matmu
   }));
 }
 
-/** Tiles worth timing, the default first. */
+/** How a kernel of prefill is cut, whichever it is. */
+export type TileCut = MatmulCut | MatrixCut;
+
+/** Tiles worth timing, the default first, those of matrix units last. */
 export function matmulCandidates(
-  device: Pick<LinearDeviceKind, 'kind'>,
+  device: LinearDeviceKind,
   slots: LinearSlots,
   arithmetic: Arithmetic = 'f32',
-): readonly MatmulCut[] {
+): readonly TileCut[] {
   const first = matmulCut(device, slots, arithmetic);
   if (!first) return [];
-  return [...new Map([first, ...matmulTiles(slots, arithmetic)].map((cut) => [JSON.stringify(cut), cut])).values()];
+  const cuts = [first, ...matmulTiles(slots, arithmetic), ...matrixCandidates(device, slots, arithmetic)];
+  return [...new Map(cuts.map((cut) => [JSON.stringify(cut), cut])).values()];
+}
+
+/** A tile in words; different tiles of one matrix have different ones. */
+export function tileText(cut: TileCut): string {
+  if ('matrix' in cut) {
+    const { matrix, subgroups, results, depth } = cut;
+    const shape = `${matrix.M} x ${matrix.N} x ${matrix.K} ${matrix.component} to ${matrix.result}`;
+    return `matrices of ${shape}, ${results.down} x ${results.across} a subgroup, ${subgroups.down} x ${subgroups.across} subgroups, ${depth} deep`;
+  }
+  const { rows, outputs, depth, arithmetic = 'f32' } = cut;
+  return `tiles of ${rows} x ${outputs} a lane, ${depth} deep, ${arithmetic}`;
 }
 
 /** How the prefill kernel cuts these slots; undefined where the decode kernel serves better. */
@@ -191,13 +208,13 @@ export function preparesNorm(kind: AdapterKind, rows: number): boolean {
 export interface LinearChoice {
   readonly matvec: (slots: LinearSlots) => MatvecCut;
   /** Undefined: the decode kernel, whatever the number of rows. */
-  readonly matmul: (slots: LinearSlots) => MatmulCut | undefined;
+  readonly matmul: (slots: LinearSlots) => TileCut | undefined;
   readonly lanes: (format: WeightFormat, width: number) => number;
   readonly preparesNorm: (rows: number) => boolean;
   /** Orders of sums worth timing, that of `matvec` first; at least one. */
   readonly families?: (slots: LinearSlots) => readonly MatvecFamily[];
   /** The same of `matmul`, where it is not undefined; above 64 rows bits may follow from the tile. */
-  readonly matmuls?: (slots: LinearSlots) => readonly MatmulCut[];
+  readonly matmuls?: (slots: LinearSlots) => readonly TileCut[];
 }
 
 /** The table's choice for a kind of device; see {@link linearChoice}. */

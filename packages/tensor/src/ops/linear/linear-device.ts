@@ -1,4 +1,14 @@
 import type { AdapterKind, Device } from '../../device/device.ts';
+import type { MatrixConfig } from '../../device/subgroup-matrix.ts';
+
+/** What the table knows of a device's matrix units. */
+export interface MatrixUnits {
+  readonly configs: readonly MatrixConfig[];
+  /** Lanes of the largest subgroup. */
+  readonly lanes: number;
+  /** Most invocations of a workgroup. */
+  readonly invocations: number;
+}
 
 /** What the table knows of a device. */
 export interface LinearDeviceKind {
@@ -7,6 +17,8 @@ export interface LinearDeviceKind {
   readonly subgroupLanes: number;
   /** Workgroup memory that a kernel may use, in bytes. */
   readonly memoryBytes: number;
+  /** None where subgroup matrices are off. */
+  readonly matrices?: MatrixUnits;
 }
 
 /** Kind of a device for the table of linear kernels. */
@@ -14,5 +26,13 @@ export function linearDeviceKind(device: Device): LinearDeviceKind {
   const subgroupLanes = device.has('subgroups') ? (device.gpu.adapterInfo.subgroupMinSize ?? 0) : 0;
   // More would leave little of it for other workgroups on the same core.
   const memoryBytes = Math.min(device.limits.maxComputeWorkgroupStorageSize, 32_768);
-  return { kind: device.adapter.kind, subgroupLanes, memoryBytes };
+  const kind = { kind: device.adapter.kind, subgroupLanes, memoryBytes };
+  if (device.matrices.length === 0) return kind;
+  const { maxComputeInvocationsPerWorkgroup: invocations, maxComputeWorkgroupSizeX } = device.limits;
+  const matrices: MatrixUnits = {
+    configs: device.matrices,
+    lanes: device.gpu.adapterInfo.subgroupMaxSize ?? 0,
+    invocations: Math.min(invocations, maxComputeWorkgroupSizeX),
+  };
+  return matrices.lanes > 0 ? { ...kind, matrices } : kind;
 }

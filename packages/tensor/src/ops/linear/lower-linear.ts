@@ -5,14 +5,14 @@ import type { Weight } from '../../graph/weight.ts';
 import { weightBytes } from '../../graph/weight.ts';
 import type { AnyKernel, Kernel } from '../../kernel/define-kernel.ts';
 import { grid } from '../../kernel/grid.ts';
-import type { LinearChoice } from './linear-choice.ts';
-import { cutText, linearChoice } from './linear-choice.ts';
+import type { LinearChoice, TileCut } from './linear-choice.ts';
+import { cutText, linearChoice, tileText } from './linear-choice.ts';
 import type { CutKernel, PreparedFor } from './linear-question.ts';
 import { choiceText, familyQuestion, linearQuestion, preparedFor, questionKey } from './linear-question.ts';
 import type { LinearSegment, LinearSlots } from './linear-slots.ts';
 import { matricesOf, segmentAlignment } from './linear-slots.ts';
 import { matmulBlocksKernel } from './matmul-blocks.wgsl.ts';
-import type { MatmulCut } from './matmul.wgsl.ts';
+import { matmulMatrixKernel, matrixWorkgroups } from './matmul-matrix.wgsl.ts';
 import { matmulKernel, matmulWorkgroups } from './matmul.wgsl.ts';
 import { matvecF16Kernel, matvecF16SubgroupKernel } from './matvec-f16.wgsl.ts';
 import { matvecBlocksKernel } from './matvec-blocks.wgsl.ts';
@@ -146,7 +146,12 @@ export function matvecOf(slots: LinearSlots, cut: MatvecCut): CutKernel {
   return { kernel, slots: own, workgroups: matvecWorkgroups(own, cut) };
 }
 
-function matmulOf(slots: LinearSlots, cut: MatmulCut): CutKernel {
+/** The prefill kernel of a cut. */
+export function matmulOf(slots: LinearSlots, cut: TileCut): CutKernel {
+  if ('matrix' in cut) {
+    const kernel = matmulMatrixKernel(slots, cut) as unknown as AnyKernel;
+    return { kernel, slots, workgroups: matrixWorkgroups(slots, cut) };
+  }
   const kernel = preparedFor(cut) ? matmulBlocksKernel(slots, cut) : matmulKernel(slots);
   return { kernel: kernel as unknown as AnyKernel, slots, workgroups: matmulWorkgroups(slots, cut) };
 }
@@ -191,10 +196,10 @@ function chooser(lowering: Lowering, plan: LinearPlan, choice: LinearChoice): (s
   return (slots) => {
     const tiles = slots.norm ? undefined : choice.matmul(slots);
     if (tiles) {
-      const name = ({ rows: m, outputs, depth, arithmetic: of = 'f32' }: MatmulCut) =>
-        `tiles of ${m} x ${outputs} a lane, ${depth} deep, ${of}`;
-      const options = { kind: 'matmul', fallback: tiles, candidates: choice.matmuls?.(slots), name, kernel: matmulOf };
-      return withRows(pick(slots, options));
+      const candidates = choice.matmuls?.(slots);
+      // Answers are kept: those of a device with matrices and without are two.
+      const kind = candidates?.some((cut) => 'matrix' in cut) ? 'matmul with matrices' : 'matmul';
+      return withRows(pick(slots, { kind, fallback: tiles, candidates, name: tileText, kernel: matmulOf }));
     }
     const cuts = cutsOf(slots);
     if (!cuts[0]!.blocks && slots.norm && choice.preparesNorm(slots.rows)) {

@@ -1,4 +1,5 @@
 import { describe, it } from 'vitest';
+import type { Device } from '../../device/device.ts';
 import { defineOperation } from '../../graph/operation.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { WeightFormat } from '../../graph/weight.ts';
@@ -7,14 +8,16 @@ import type { PackedWeight } from '../../harness/index.ts';
 import { hold, packedUpload, packRandomWeight, randomSource, testDevice } from '../../harness/index.ts';
 import type { FusedLinearAttributes } from './fused-linear.ts';
 import { fusedLinearOperation, fusedLinearPlan } from './fused-linear.ts';
+import type { TileCut } from './linear-choice.ts';
 import { linearChoice } from './linear-choice.ts';
 import { lowerLinear } from './lower-linear.ts';
+import { isMatrixConfig } from './matmul-matrix.wgsl.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
 
 const device = await testDevice();
 
 /** The fused operation with the tiled kernel, whatever the table says. */
-function tiled(cut: MatmulCut) {
+function tiled(cut: TileCut) {
   return defineOperation<FusedLinearAttributes>({
     ...fusedLinearOperation,
     lower(lowering, { operands, attributes, outputs }) {
@@ -33,6 +36,29 @@ function weights(format: WeightFormat, shapes: readonly (readonly number[])[]): 
       randomSource(i + 5),
     ),
   );
+}
+
+/** Holds two products in a row: a gate of two matrices with a bias on one, and a bias with a residual. */
+async function holdFused(on: Device, cut: TileCut, tolerance: number): Promise<void> {
+  const packed = weights('q4', [[40, 70], [40, 70], [40], [70, 40], [70]]);
+  const [gate, up, bias, down, downBias] = packed;
+  const operation = tiled(cut);
+  await hold(on, {
+    inputs: { x: { shape: [67, 70] } },
+    body: ({ x }, graph) => {
+      const apply = (operands: readonly (Tensor | Weight)[], attributes: FusedLinearAttributes) =>
+        graph.apply(operation, operands, attributes);
+      const [hidden] = apply([x, gate!.weight, up!.weight, bias!.weight], {
+        biased: [false, true],
+        gate: 'silu',
+        residual: false,
+      });
+      const [y] = apply([hidden!, down!.weight, downBias!.weight, x], { biased: [true], residual: true });
+      return { y: y! };
+    },
+    ...packedUpload(packed),
+    tolerance,
+  });
 }
 
 describe('tiled matmul', () => {
@@ -70,27 +96,7 @@ describe('tiled matmul', () => {
     });
   }
 
-  it('adds biases, gates and adds a residual', async () => {
-    const packed = weights('q4', [[40, 70], [40, 70], [40], [70, 40], [70]]);
-    const [gate, up, bias, down, downBias] = packed;
-    const operation = tiled({ rows: 1, outputs: 1, depth: 16 });
-    await hold(device, {
-      inputs: { x: { shape: [67, 70] } },
-      body: ({ x }, graph) => {
-        const apply = (operands: readonly (Tensor | Weight)[], attributes: FusedLinearAttributes) =>
-          graph.apply(operation, operands, attributes);
-        const [hidden] = apply([x, gate!.weight, up!.weight, bias!.weight], {
-          biased: [false, true],
-          gate: 'silu',
-          residual: false,
-        });
-        const [y] = apply([hidden!, down!.weight, downBias!.weight, x], { biased: [true], residual: true });
-        return { y: y! };
-      },
-      ...packedUpload(packed),
-      tolerance: 3e-6,
-    });
-  });
+  it('adds biases, gates and adds a residual', () => holdFused(device, { rows: 1, outputs: 1, depth: 16 }, 3e-6));
 });
 
 const able = {
@@ -128,5 +134,51 @@ describe('tiled matmul of whole blocks', () => {
         });
       });
     }
+  }
+});
+
+const matrixDevice = await testDevice({ experimental: ['subgroup-matrix'] });
+const configs = matrixDevice.matrices.filter(isMatrixConfig);
+if (configs.length === 0)
+  console.info('Not run, for want of chromium-experimental-subgroup-matrix: tiled matmul of matrices.');
+
+describe.skipIf(configs.length === 0)('tiled matmul of subgroup matrices', () => {
+  const lanes = matrixDevice.gpu.adapterInfo.subgroupMaxSize ?? 0;
+  for (const matrix of configs) {
+    const { M, N, K, component, result } = matrix;
+    const tolerance = { f32: component === 'f32' ? 2e-6 : 1e-3, f16: 4e-3 }[result];
+    const title = `${component} to ${result}, ${M} x ${N} x ${K}`;
+    const one = { down: 1, across: 1 };
+    const depth = K * Math.ceil(32 / K);
+    const small = { matrix, lanes, subgroups: one, results: one, depth };
+    const uneven = { ...small, subgroups: { down: 2, across: 1 }, results: { down: 1, across: 2 } };
+    const large = { ...small, subgroups: { down: 2, across: 2 }, results: { down: 2, across: 1 }, depth: 2 * depth };
+    for (const [format, cut, [rows, outputs, width]] of [
+      ['f32', small, [1, 1, 1]],
+      ['f16', small, [19, 17, 63]],
+      ['bf16', uneven, [100, 33, 64]],
+      ['q8', uneven, [65, 20, 100]],
+      ['q4', small, [40, 33, 63]],
+      ['q4', large, [65, 70, 1000]],
+      ['q5_0', small, [17, 33, 96]],
+      ['q4_k', large, [40, 33, 256]],
+      ['q6_k', uneven, [33, 20, 512]],
+    ] as const) {
+      const { subgroups, results } = cut;
+      const tile = `${M * results.down * subgroups.down} by ${N * results.across * subgroups.across}`;
+      it(`${title}: ${format} [${rows}, ${width}] by [${outputs}, ${width}], tiles of ${tile}`, async () => {
+        const packed = weights(format, [[outputs, width]]);
+        await hold(matrixDevice, {
+          inputs: { x: { shape: [rows, width] } },
+          body: ({ x }, graph) => ({
+            y: graph.apply(tiled(cut), [x, packed[0]!.weight], { biased: [false], residual: false })[0]!,
+          }),
+          ...packedUpload(packed),
+          fusion: false,
+          tolerance,
+        });
+      });
+    }
+    it(`${title}: adds biases, gates and adds a residual`, () => holdFused(matrixDevice, uneven, tolerance));
   }
 });
