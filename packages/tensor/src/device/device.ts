@@ -58,7 +58,7 @@ const wantedLimits = [
 
 function describe(info: GPUAdapterInfo): AdapterDescription {
   const text = [info.vendor, info.architecture, info.device, info.description].join(' ').toLowerCase();
-  if (/null backend/.test(text)) {
+  if (/null.backend/.test(text)) {
     throw new AdapterError(
       'The adapter is the null backend, which computes nothing. Install a Vulkan driver and try again.',
     );

@@ -4,12 +4,12 @@
  */
 import { type DeclaredKernel, declaredKernels, kernelsNotCompiled } from '../checks/kernels.ts';
 import { readWorkspace } from '../checks/workspace.ts';
-import { compiledKernels, forgetCompiledKernels } from './compiled-kernels.ts';
+import { forgetNotes, notes } from './lane-notes.ts';
 import { runVitest } from './run-vitest.ts';
 
 /** Prints what was compiled; false if a kernel that needs no optional feature was not. */
 function everyKernelCompiled(declared: readonly DeclaredKernel[]): boolean {
-  const missing = kernelsNotCompiled(declared, compiledKernels('deno'));
+  const missing = kernelsNotCompiled(declared, notes('deno', 'kernels'));
   console.log(`\nwgpu compiled ${declared.length - missing.length} of ${declared.length} declared kernels.`);
   for (const { name, features } of missing.filter((kernel) => kernel.features.length > 0)) {
     console.log(`Not run in Deno, which has no ${features.join(', ')}: ${name}`);
@@ -26,7 +26,7 @@ const folders = new Set([
   ...declared.map(({ file }) => file.split('/').slice(0, 2).join('/')),
   ...['attention', 'mtp', 'goldens'].map((name) => `packages/${name}`),
 ]);
-forgetCompiledKernels('deno');
+forgetNotes('deno');
 const code = await runVitest('deno', parameters.length > 0 ? parameters : [...folders].map((folder) => `${folder}/`));
 const complete = parameters.length > 0 || everyKernelCompiled(declared);
 process.exit(code === 0 && complete ? 0 : 1);

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { denoFlags, denoLauncher, denoVariables } from '../deno.ts';
 import { root } from '../checks/workspace.ts';
-import { type Lane, laneVariable } from './compiled-kernels.ts';
+import { type Lane, laneVariable } from './lane-notes.ts';
 
 const limitMinutes = 20;
 
