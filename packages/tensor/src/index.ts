@@ -20,7 +20,7 @@ export { elementCount, rowCount, rowWidth, sameShape, shapeText } from './graph/
 export type { GraphConstant, GraphInput, GraphNode } from './graph/graph.ts';
 export { Graph, trace } from './graph/graph.ts';
 export type { NdArray, Operand, Operation } from './graph/operation.ts';
-export { defineOperation } from './graph/operation.ts';
+export { defineOperation, u32Array, u32Vectors } from './graph/operation.ts';
 export type { StateInit } from './graph/state.ts';
 export { State } from './graph/state.ts';
 export { Tensor } from './graph/tensor.ts';

@@ -22,7 +22,7 @@ import { usesPenalties } from './sampling-settings.ts';
 import type { Speculation } from './speculation.ts';
 import { widthClasses } from './speculation.ts';
 import type { GenerationStatistics, LoopCounters, StopReason } from './statistics.ts';
-import { loopCounters } from './statistics.ts';
+import { generationStatistics, loopCounters } from './statistics.ts';
 
 /** What one round gave. */
 export interface GenerationStep {
@@ -223,28 +223,20 @@ export class Conversation {
       reason ??= 'abandoned';
       // Rounds in flight past the end changed nothing that counts; the caches hold at most what they had read.
       await Promise.allSettled(inFlight.flatMap((round) => [round.result, round.times]));
-      const generated = this.#tokens.length - promptLength;
-      const decodeMs = decodeEnd - prefillEnd;
-      const rounds = counters?.rounds ?? 0;
       this.#cached = Math.min(read, this.#tokens.length - 1);
-      this.#statistics = {
+      this.#statistics = generationStatistics({
         promptTokens: promptLength,
         reusedTokens: reused,
-        generatedTokens: generated,
-        rounds,
-        draftedTokens: counters?.drafted ?? 0,
-        acceptedTokens: counters?.accepted ?? 0,
-        acceptanceLength: rounds === 0 ? 0 : counters!.produced / rounds,
-        acceptanceByDepth: counters?.acceptanceByDepth ?? [],
+        generatedTokens: this.#tokens.length - promptLength,
         roundsByWidth,
         prefillMs: prefillEnd - start,
-        decodeMs,
+        decodeMs: decodeEnd - prefillEnd,
         readbackMs,
-        ...(hostMs === undefined ? {} : { hostMs }),
-        tokensPerSecond: decodeMs > 0 ? (generated / decodeMs) * 1000 : 0,
-        ...(times ? { times } : {}),
+        counters,
+        hostMs,
+        times,
         stopReason: reason,
-      };
+      });
     }
     return this.#statistics!;
   }

@@ -39,6 +39,34 @@ export interface GenerationStatistics {
   readonly stopReason: StopReason | undefined;
 }
 
+/** What the host saw of a run. */
+export interface RunRecord extends Pick<
+  GenerationStatistics,
+  'promptTokens' | 'reusedTokens' | 'generatedTokens' | 'roundsByWidth' | 'prefillMs' | 'decodeMs' | 'readbackMs'
+> {
+  /** Counters of the last round that was read; undefined where none was. */
+  readonly counters: LoopCounters | undefined;
+  readonly hostMs: number | undefined;
+  readonly times: PhaseTimes | undefined;
+  readonly stopReason: StopReason | undefined;
+}
+
+/** Statistics of a run. */
+export function generationStatistics({ counters, hostMs, times, ...seen }: RunRecord): GenerationStatistics {
+  const { rounds = 0, produced = 0 } = counters ?? {};
+  return {
+    ...seen,
+    rounds,
+    draftedTokens: counters?.drafted ?? 0,
+    acceptedTokens: counters?.accepted ?? 0,
+    acceptanceLength: rounds === 0 ? 0 : produced / rounds,
+    acceptanceByDepth: counters?.acceptanceByDepth ?? [],
+    ...(hostMs === undefined ? {} : { hostMs }),
+    tokensPerSecond: seen.decodeMs > 0 ? (seen.generatedTokens / seen.decodeMs) * 1000 : 0,
+    ...(times ? { times } : {}),
+  };
+}
+
 /** Counters that the GPU keeps, read from the loop state. */
 export interface LoopCounters {
   readonly stopped: boolean;

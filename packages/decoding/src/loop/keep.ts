@@ -4,8 +4,8 @@
  */
 import type { Accepted, TokenTree } from '@forerun/contracts';
 import { loopWords } from '@forerun/contracts';
-import type { NdArray, Operand, State, Tensor } from '@forerun/tensor';
-import { defineKernel, defineOperation, read, readWrite, write } from '@forerun/tensor';
+import type { Operand, State, Tensor } from '@forerun/tensor';
+import { defineKernel, defineOperation, read, readWrite, u32Array, u32Vectors, write } from '@forerun/tensor';
 import type { LoopStates } from './loop-states.ts';
 import { loopLayout, maxDepths } from './loop-states.ts';
 import { loopUniform, loopWord } from './loop-wgsl.ts';
@@ -155,7 +155,7 @@ fn main() {
 const keepOperation = defineOperation<KeepAttributes>({
   name: 'keep',
   writes: [1, 2, 3],
-  infer: () => [{ shape: [1], dtype: 'u32' }],
+  infer: () => u32Vectors(1),
   reference([next, loop, history, counts, tokens, rows, path, accepted], { width, chain, stops: stopTime }) {
     const words = loop!.data;
     const vocabSize = counts!.shape[1]!;
@@ -208,8 +208,7 @@ const keepOperation = defineOperation<KeepAttributes>({
     let going = true;
     for (let i = 1; i < count && going; i++) going = emit(tokens!.data[rowsOfPath[i]!]!);
     if (going) emit(next!.data[0]!);
-    const kept = words[loopWords.produced]! - before;
-    return [{ shape: [1], dtype: 'u32', data: Float64Array.of(kept) } satisfies NdArray];
+    return [u32Array([words[loopWords.produced]! - before])];
   },
   lower(lowering, node) {
     const [next, loop, history, counts, tokens, rows, path, accepted] = node.operands as readonly Operand[];

@@ -1,6 +1,6 @@
 import { loopWords } from '@forerun/contracts';
-import type { Graph, NdArray, State, Tensor } from '@forerun/tensor';
-import { defineKernel, defineOperation, read, readWrite, write } from '@forerun/tensor';
+import type { Graph, State, Tensor } from '@forerun/tensor';
+import { defineKernel, defineOperation, read, readWrite, u32Array, u32Vectors, write } from '@forerun/tensor';
 import { loopUniform, loopWord } from './loop-wgsl.ts';
 
 const prefillRowsKernel = defineKernel({
@@ -33,22 +33,17 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 
 const prefillRowsOperation = defineOperation<{ readonly chunk: number }>({
   name: 'prefill-rows',
-  infer: (_, { chunk }) => [chunk, chunk, chunk, 1, 1].map((size) => ({ shape: [size], dtype: 'u32' as const })),
+  infer: (_, { chunk }) => u32Vectors(chunk, chunk, chunk, 1, 1),
   reference([loop, history], { chunk }) {
     const begin = loop!.data[loopWords.length]!;
     const end = loop!.data[loopWords.prefillEnd]!;
     const rows = Array.from({ length: chunk }, (_, row) => begin + row);
-    const tensor = (values: readonly number[]): NdArray => ({
-      shape: [values.length],
-      dtype: 'u32',
-      data: Float64Array.from(values),
-    });
     return [
-      tensor(rows.map((at) => history!.data[Math.min(at, history!.data.length - 1)]!)),
-      tensor(rows),
-      tensor(rows.map(() => end + 1)),
-      tensor([Math.min(Math.max(end - begin, 0), chunk)]),
-      tensor([begin]),
+      u32Array(rows.map((at) => history!.data[Math.min(at, history!.data.length - 1)]!)),
+      u32Array(rows),
+      u32Array(rows.map(() => end + 1)),
+      u32Array([Math.min(Math.max(end - begin, 0), chunk)]),
+      u32Array([begin]),
     ];
   },
   lower(lowering, node) {

@@ -1,6 +1,6 @@
 import { loopWords } from '@forerun/contracts';
-import type { Graph, NdArray, State, Tensor } from '@forerun/tensor';
-import { defineKernel, defineOperation, write } from '@forerun/tensor';
+import type { Graph, State, Tensor } from '@forerun/tensor';
+import { defineKernel, defineOperation, u32Array, u32Vectors, write } from '@forerun/tensor';
 import { loopUniform, loopWord } from './loop-wgsl.ts';
 
 const roundHeadKernel = defineKernel({
@@ -28,24 +28,14 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 
 const roundHeadOperation = defineOperation<{ readonly width: number }>({
   name: 'round-head',
-  infer: (_, { width }) => [
-    { shape: [1], dtype: 'u32' },
-    { shape: [1], dtype: 'u32' },
-    { shape: [width], dtype: 'u32' },
-    { shape: [width], dtype: 'u32' },
-  ],
+  infer: (_, { width }) => u32Vectors(1, 1, width, width),
   reference([loop], { width }) {
     const length = loop!.data[loopWords.length]!;
-    const tensor = (values: ArrayLike<number>): NdArray => ({
-      shape: [values.length],
-      dtype: 'u32',
-      data: Float64Array.from(values),
-    });
     return [
-      tensor([loop!.data[loopWords.anchor]!]),
-      tensor([length]),
-      tensor(Array.from({ length: width }, (_, row) => length + row)),
-      tensor(Array.from({ length: width }, (_, row) => length + row + 1)),
+      u32Array([loop!.data[loopWords.anchor]!]),
+      u32Array([length]),
+      u32Array(Array.from({ length: width }, (_, row) => length + row)),
+      u32Array(Array.from({ length: width }, (_, row) => length + row + 1)),
     ];
   },
   lower(lowering, node) {

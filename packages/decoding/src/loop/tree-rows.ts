@@ -1,5 +1,5 @@
-import type { NdArray, State, Tensor } from '@forerun/tensor';
-import { defineKernel, defineOperation, read, readWrite, write } from '@forerun/tensor';
+import type { State, Tensor } from '@forerun/tensor';
+import { defineKernel, defineOperation, read, readWrite, u32Array, write } from '@forerun/tensor';
 import { loopLayout } from './loop-states.ts';
 
 const treeRowsKernel = defineKernel({
@@ -52,10 +52,7 @@ const treeRowsOperation = defineOperation<{ readonly depth: number }>({
       }
     }
     const indexes = depths!.data.map((value) => begin + value);
-    return [
-      { shape: [width], dtype: 'u32', data: indexes },
-      { shape: [width, depth + 1], dtype: 'u32', data: path },
-    ] satisfies NdArray[];
+    return [u32Array(indexes), u32Array(path, [width, depth + 1])];
   },
   lower(lowering, node) {
     const [parents, depths, length, loop] = node.operands;

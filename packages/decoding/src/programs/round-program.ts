@@ -38,7 +38,7 @@ function anchorTree(graph: Graph, anchor: Tensor): TokenTree {
 }
 
 /** The rows that verify a tree. */
-export function verifyRows(tree: TokenTree, head: RoundHead, { loop }: LoopStates): Rows {
+function verifyRows(tree: TokenTree, head: RoundHead, { loop }: LoopStates): Rows {
   const { positions, length } = head;
   const shared = { inputs: tree.tokens, slots: positions, count: tree.count, length };
   if (tree.chain || !tree.parents || !tree.depths) {

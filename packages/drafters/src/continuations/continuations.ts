@@ -4,8 +4,8 @@
  * so the places of a node lie next to each other.
  */
 import type { Decoder, TokenTree } from '@forerun/contracts';
-import type { BufferView, Lowering, NdArray, Operand, Tensor } from '@forerun/tensor';
-import { ArgumentError, defineOperation, State } from '@forerun/tensor';
+import type { BufferView, Lowering, Operand, Tensor } from '@forerun/tensor';
+import { ArgumentError, defineOperation, State, u32Array, u32Vectors } from '@forerun/tensor';
 import { chooseChain, chooseTree, countContinuations } from './continuations.reference.ts';
 import { chooseChainKernel, chooseTreeKernel, countKernel, layOutKernel } from './continuations.wgsl.ts';
 
@@ -52,12 +52,6 @@ interface ChooseAttributes extends ContinuationOptions {
   readonly width: number;
 }
 
-const column = (data: ArrayLike<number>, shape: readonly number[] = [data.length]): NdArray => ({
-  shape,
-  dtype: 'u32',
-  data: Float64Array.from(data),
-});
-
 const textView = (lowering: Lowering, text: Operand): BufferView =>
   text instanceof State ? lowering.state(text) : lowering.tensor(text);
 
@@ -67,7 +61,7 @@ const countOperation = defineOperation<{ readonly longest: number }>({
   infer: ([, begins], { longest }) => [{ shape: [(begins as Tensor).shape[0]!, longest], dtype: 'u32' }],
   reference([text, begins, found], { longest }) {
     const places = { text: text!.data, begins: begins!.data, found: found!.data };
-    return [column(countContinuations(places, longest), [begins!.data.length, longest])];
+    return [u32Array(countContinuations(places, longest), [begins!.data.length, longest])];
   },
   lower(lowering, { operands, outputs, attributes: { longest } }) {
     const [text, begins, found] = operands as readonly [Operand, Tensor, Tensor];
@@ -103,7 +97,7 @@ const chooseOperation = defineOperation<ChooseAttributes>({
     const picked = new Float64Array(width * 3);
     picked[2] = Math.min(found!.data[0]!, counts!.data.length / longest);
     nodes.forEach(({ place, depth, seen }, index) => picked.set([place, depth, seen], 3 * (index + 1)));
-    return [column(picked, [width, 3]), column([nodes.length + 1])];
+    return [u32Array(picked, [width, 3]), u32Array([nodes.length + 1])];
   },
   lower(lowering, { operands, outputs, attributes }) {
     const [found, counts] = operands as readonly [Tensor, Tensor];
@@ -125,7 +119,7 @@ const layOutOperation = defineOperation<object>({
   name: 'lay-out-continuations',
   infer: ([, , picked]) => {
     const width = (picked as Tensor).shape[0]!;
-    return [width, width, width].map((size) => ({ shape: [size], dtype: 'u32' as const }));
+    return u32Vectors(width, width, width);
   },
   reference([text, begins, picked, rows, anchor]) {
     const width = picked!.shape[0]!;
@@ -144,7 +138,7 @@ const layOutOperation = defineOperation<object>({
         if (above! + 1 === depth && first! <= place! && place! < first! + seen!) parents[row] = other;
       }
     }
-    return [column(tokens), column(parents), column(depths)];
+    return [u32Array(tokens), u32Array(parents), u32Array(depths)];
   },
   lower(lowering, { operands, outputs }) {
     const [text, begins, picked, rows, anchor] = operands as readonly [Operand, Tensor, Tensor, Tensor, Tensor];
@@ -166,7 +160,11 @@ const layOutOperation = defineOperation<object>({
   },
 });
 
-/** Fills in what was not said, and refuses what makes no sense. */
+/**
+ * Refuses options that make no sense.
+ *
+ * @throws {@link ArgumentError}
+ */
 export function checkContinuations(name: string, options: ContinuationOptions): void {
   const { longest, factor, offset, minProbability, form } = options;
   if (!Number.isInteger(longest) || longest < 1 || longest > maxContinuation) {

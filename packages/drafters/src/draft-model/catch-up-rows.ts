@@ -1,6 +1,6 @@
 import { loopWords } from '@forerun/contracts';
 import type { State, Tensor } from '@forerun/tensor';
-import { defineKernel, defineOperation, read, slice, write } from '@forerun/tensor';
+import { defineKernel, defineOperation, read, slice, u32Array, u32Vectors, write } from '@forerun/tensor';
 import { loopBinding, loopWord } from '../loop-words/loop-words.ts';
 
 /** Tokens of the history that a draft model's cache lacks, as rows of its next pass, and the positions of the steps behind them. */
@@ -86,17 +86,10 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 }`,
 });
 
-const column = (values: readonly number[]) => ({
-  shape: [values.length],
-  dtype: 'u32' as const,
-  data: Float64Array.from(values),
-});
-
 /** Order of operands: history, tokens held (state), loop. */
 const catchUpOperation = defineOperation<CatchUpAttributes>({
   name: 'draft-catch-up',
-  infer: (_, { rows, width }) =>
-    [rows, rows, rows, (scalars + width + 1) * stride].map((size) => ({ shape: [size], dtype: 'u32' as const })),
+  infer: (_, { rows, width }) => u32Vectors(rows, rows, rows, (scalars + width + 1) * stride),
   reference([history, held, loop], { until, rows, width }) {
     const length = loop!.data[loopWords.length]!;
     const ends = { anchor: length + 1, 'before-anchor': length, prompt: loop!.data[loopWords.prefillEnd]! };
@@ -108,10 +101,10 @@ const catchUpOperation = defineOperation<CatchUpAttributes>({
     const values = [count, begin, Math.max(count, 1) - 1, ready, 1 + ready * Math.max(width - 1, 0)];
     for (let step = 0; step <= width; step++) values.push(length + step);
     return [
-      column(positions.map((position, row) => (row < count ? history!.data[position]! : 0))),
-      column(positions),
-      column(positions.map((position) => (until === 'prompt' ? end : position) + 1)),
-      column(values.flatMap((value) => Array.from({ length: stride }, () => value))),
+      u32Array(positions.map((position, row) => (row < count ? history!.data[position]! : 0))),
+      u32Array(positions),
+      u32Array(positions.map((position) => (until === 'prompt' ? end : position) + 1)),
+      u32Array(values.flatMap((value) => Array.from({ length: stride }, () => value))),
     ];
   },
   lower(lowering, { operands, outputs, attributes }) {

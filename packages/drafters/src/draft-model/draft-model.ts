@@ -4,6 +4,7 @@ import type {
   DecoderStateOptions,
   Drafter,
   DrafterState,
+  Round,
   Rows,
   TokenTree,
 } from '@forerun/contracts';
@@ -14,6 +15,7 @@ import type { CatchUpRows } from './catch-up-rows.ts';
 import { catchUpRows } from './catch-up-rows.ts';
 import { ChainChoice } from '../features/chain.ts';
 import type { ChildChoice } from '../features/children.ts';
+import { slackRows } from '../features/feature-memory.ts';
 
 /** A smaller model with the target's vocabulary. */
 export interface DraftModelOptions {
@@ -41,9 +43,6 @@ interface DraftModelState extends DrafterState {
 /** Tokens that are taken in beside a round without drafts: enough to catch up with many such rounds in a few. */
 const plainRows = 16;
 
-/** Rows beyond the capacity, for drafts past the last token that can be kept. */
-const slackRows = 64;
-
 /** One pass over rows that follow each other, kept in the cache. Returns `[M, D]`. */
 function ingest(decoder: Decoder, cache: DecoderState, rows: Omit<Rows, 'depths' | 'slots'>): Tensor {
   const { hidden } = decoder.forward({ ...rows, depths: rows.positions, slots: rows.positions }, cache);
@@ -51,6 +50,54 @@ function ingest(decoder: Decoder, cache: DecoderState, rows: Omit<Rows, 'depths'
   const path = graph.constant(Uint32Array.from({ length: shape[0]! }, (_, row) => row));
   cache.commit({ path, count: rows.count, length: rows.length, tree: false });
   return hidden;
+}
+
+/** The pass over tokens that the cache lacks. Returns `[C, D]`. */
+function catchUp(
+  decoder: Decoder,
+  cache: DecoderState,
+  { tokens: inputs, positions, spans, count, begin: length }: CatchUpRows,
+): Tensor {
+  return ingest(decoder, cache, { inputs, positions, spans, count, length });
+}
+
+/** Declares the state of one conversation. */
+function declareState(
+  { decoder, cache: cacheType }: DraftModelOptions,
+  capacityTokens: number,
+  rollbackTokens: number,
+): DraftModelState {
+  if (capacityTokens > decoder.maxPositions) {
+    throw new MismatchedPartsError(
+      `The draft model was made for ${decoder.maxPositions} tokens, the conversation is to hold ${capacityTokens}. Ask for a smaller capacity or another draft model.`,
+    );
+  }
+  const cache = decoder.state(capacityTokens + slackRows, {
+    rollbackTokens,
+    name: 'draft',
+    ...(cacheType && { cache: cacheType }),
+  });
+  const held = new State({ name: 'draft held', shape: [1], dtype: 'u32' });
+  return {
+    cache,
+    held,
+    states: [...cache.states, held],
+    // Its own cache lags behind the conversation, so that the conversation's marks are not its.
+    reachable: (length, past) => cache.reachable(length, { ...past, marks: [] }),
+    truncate(to) {
+      const left = readState(to.graph, held, [0, 1]).min(to);
+      cache.truncate(left);
+      writeState(held, left);
+    },
+  };
+}
+
+/** Takes in what a round without its drafts kept; what it drafted, if anything, goes. The anchor stays out: the next proposal begins with it. */
+function absorbMissed(decoder: Decoder, { loop, history, length }: Round, { cache, held }: DraftModelState): void {
+  cache.truncate(readState(length.graph, held));
+  const missed = catchUpRows(length, { history, loop, held }, { until: 'before-anchor', rows: plainRows, width: 0 });
+  catchUp(decoder, cache, missed);
+  writeState(held, missed.begin.add(missed.count));
 }
 
 /** Counts the drafts up to the first that its model is not sure of. */
@@ -90,10 +137,11 @@ class UsedDrafts {
  * Tokens that it has not seen are taken in at the head of a round: two after a round whose drafts were all accepted, more after
  * rounds without it. While it lags further behind than `catchUpTokens` it proposes nothing. Penalties do not see its own drafts.
  *
- * @throws {@link MismatchedPartsError} if the vocabularies differ in size or it cannot hold the conversation
+ * @throws {@link ArgumentError} for options that make no sense; {@link MismatchedPartsError}, when a round or a state is made, if the
+ *   vocabularies differ in size or it cannot hold the conversation
  */
 export function draftModel(options: DraftModelOptions): Drafter {
-  const { decoder, catchUpTokens, cache: cacheType, children = 'coupled', confidence = 0 } = options;
+  const { decoder, catchUpTokens, children = 'coupled', confidence = 0 } = options;
   if (catchUpTokens !== undefined && (!Number.isInteger(catchUpTokens) || catchUpTokens < 2 || catchUpTokens > 1024)) {
     throw new ArgumentError(`draftModel: catchUpTokens is an integer from 2 to 1024, got ${catchUpTokens}.`);
   }
@@ -106,43 +154,13 @@ export function draftModel(options: DraftModelOptions): Drafter {
     needs: {},
     gives: { distribution: children === 'drawn' },
 
-    state(capacityTokens, { rollbackTokens }): DraftModelState {
-      if (capacityTokens > decoder.maxPositions) {
-        throw new MismatchedPartsError(
-          `The draft model was made for ${decoder.maxPositions} tokens, the conversation is to hold ${capacityTokens}. Ask for a smaller capacity or another draft model.`,
-        );
-      }
-      const cache = decoder.state(capacityTokens + slackRows, {
-        rollbackTokens,
-        name: 'draft',
-        ...(cacheType && { cache: cacheType }),
-      });
-      const held = new State({ name: 'draft held', shape: [1], dtype: 'u32' });
-      return {
-        cache,
-        held,
-        states: [...cache.states, held],
-        // Its own cache lags behind the conversation, so that the conversation's marks are not its.
-        reachable: (length, past) => cache.reachable(length, { ...past, marks: [] }),
-        truncate(to) {
-          const left = readState(to.graph, held, [0, 1]).min(to);
-          cache.truncate(left);
-          writeState(held, left);
-        },
-      };
-    },
+    state: (capacityTokens, { rollbackTokens }) => declareState(options, capacityTokens, rollbackTokens),
 
     prefill({ rows }, state, { history, loop }) {
       const { cache, held } = state as DraftModelState;
       const chunk = rows.positions.shape[0]!;
       const next = catchUpRows(rows.count, { history, loop, held }, { until: 'prompt', rows: chunk, width: 0 });
-      ingest(decoder, cache, {
-        inputs: next.tokens,
-        positions: next.positions,
-        spans: next.spans,
-        count: next.count,
-        length: next.begin,
-      });
+      catchUp(decoder, cache, next);
       writeState(held, next.begin.add(next.count));
     },
 
@@ -165,13 +183,7 @@ export function draftModel(options: DraftModelOptions): Drafter {
         used.add(logits, token);
         return token;
       };
-      const first = ingest(decoder, cache, {
-        inputs: next.tokens,
-        positions: next.positions,
-        spans: next.spans,
-        count: next.count,
-        length: next.begin,
-      });
+      const first = catchUp(decoder, cache, next);
       const drafts = width > 1 ? [choose(gatherRows(first, next.last))] : [];
       for (let step = 1; step < width - 1; step++) {
         const position = next.steps[step]!;
@@ -200,25 +212,7 @@ export function draftModel(options: DraftModelOptions): Drafter {
     absorb(round, { tree, accepted }, state) {
       const { cache, held } = state as DraftModelState;
       const next = taken.get(tree);
-      if (!next) {
-        // A round without its drafts: what it drafted, if anything, goes. The anchor stays out: the next proposal begins with it.
-        const { loop, history } = round;
-        cache.truncate(readState(round.length.graph, held));
-        const missed = catchUpRows(
-          round.length,
-          { history, loop, held },
-          { until: 'before-anchor', rows: plainRows, width: 0 },
-        );
-        ingest(decoder, cache, {
-          inputs: missed.tokens,
-          positions: missed.positions,
-          spans: missed.spans,
-          count: missed.count,
-          length: missed.begin,
-        });
-        writeState(held, missed.begin.add(missed.count));
-        return;
-      }
+      if (!next) return absorbMissed(decoder, round, state as DraftModelState);
       // The last draft was never taken in, so at most the anchor and width - 2 drafts are in the cache.
       const drafts = accepted.count.sub(1).min(Math.max(round.width - 2, 0));
       const left = next.ready.select(round.length.add(1).add(drafts), next.begin.add(next.count));

@@ -1,7 +1,7 @@
 import type { Drafter, DrafterState, Round, TargetOutputs, TokenTree } from '@forerun/contracts';
 import { loopWords } from '@forerun/contracts';
-import type { NdArray, Operand, Tensor } from '@forerun/tensor';
-import { ArgumentError, defineOperation, noToken, State } from '@forerun/tensor';
+import type { Operand, Tensor } from '@forerun/tensor';
+import { ArgumentError, defineOperation, noToken, State, u32Array, u32Vectors } from '@forerun/tensor';
 import { checkSizes, type LookaheadSizes, windowColumns, windowWidth, windowWords } from './lookahead-sizes.ts';
 import { moveWindow, proposeLookahead } from './lookahead.reference.ts';
 import {
@@ -46,17 +46,11 @@ export interface LookaheadDrafter extends Drafter {
 
 type TreeAttributes = LookaheadSizes & Pick<LookaheadConstants, 'width' | 'tried' | 'looking'>;
 
-const column = (data: ArrayLike<number>, shape: readonly number[] = [data.length]): NdArray => ({
-  shape,
-  dtype: 'u32',
-  data: Float64Array.from(data),
-});
-
 /** Operands: window, pool, history, loop. Outputs: tokens, parents, depths `[width]`, rows in use and candidates `[1]`. */
 const treeOperation = defineOperation<TreeAttributes>({
   name: 'lookahead-tree',
   writes: [0],
-  infer: (_, { width }) => [width, width, width, 1, 1].map((size) => ({ shape: [size], dtype: 'u32' as const })),
+  infer: (_, { width }) => u32Vectors(width, width, width, 1, 1),
   reference([window, pool, history, loop], attributes) {
     const { rows, candidates } = proposeLookahead(
       {
@@ -69,13 +63,13 @@ const treeOperation = defineOperation<TreeAttributes>({
       { ...attributes, vocabSize: pool!.shape[0]! },
     );
     const pad = (of: (row: (typeof rows)[number]) => number) =>
-      column(Array.from({ length: attributes.width }, (_, row) => (rows[row] ? of(rows[row]) : 0)));
+      u32Array(Array.from({ length: attributes.width }, (_, row) => (rows[row] ? of(rows[row]) : 0)));
     return [
       pad(({ token }) => token),
       pad(({ parent }) => parent),
       pad(({ depth }) => depth),
-      column([rows.length]),
-      column([candidates]),
+      u32Array([rows.length]),
+      u32Array([candidates]),
     ];
   },
   lower(lowering, { operands, outputs, attributes }) {
@@ -118,7 +112,7 @@ const absorbOperation = defineOperation<TreeAttributes & { readonly kept: number
       const there = i < kept!.data[0]! && end >= ngram;
       entries.push(Array.from({ length: ngram }, (_, at) => (there ? history!.data[end - ngram + at]! : noToken)));
     }
-    return [column(entries.flat(), [entries.length, ngram])];
+    return [u32Array(entries.flat(), [entries.length, ngram])];
   },
   lower(lowering, { operands, outputs, attributes }) {
     const [looked, tokens, topTokens, candidates, history, length, kept] = operands as readonly [
@@ -159,7 +153,7 @@ const promptOperation = defineOperation<{ readonly ngram: number; readonly entri
       const there = at < end && at + ngram - 1 <= loop!.data[loopWords.prefillEnd]!;
       return Array.from({ length: ngram }, (_unused, i) => (there ? history!.data[at + i]! : noToken));
     });
-    return [column(rows.flat(), [entries, ngram])];
+    return [u32Array(rows.flat(), [entries, ngram])];
   },
   lower(lowering, { operands, outputs, attributes }) {
     const [history, loop, length, count] = operands as readonly [State, State, Tensor, Tensor];

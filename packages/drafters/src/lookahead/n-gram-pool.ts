@@ -1,5 +1,5 @@
 import type { NdArray, State, Tensor } from '@forerun/tensor';
-import { defineKernel, defineOperation, noToken, read, readWrite } from '@forerun/tensor';
+import { defineKernel, defineOperation, read, readWrite } from '@forerun/tensor';
 import { type LookaheadSizes, poolStride } from './lookahead-sizes.ts';
 
 type PoolSizes = Pick<LookaheadSizes, 'ngram' | 'guesses'>;
@@ -105,6 +105,3 @@ export function insertNGrams(
 export function poolShape(vocabSize: number, sizes: LookaheadSizes): readonly [number, number] {
   return [vocabSize, poolStride(sizes)];
 }
-
-/** An entry that is passed over. */
-export const noEntry = (ngram: number): number[] => Array.from({ length: ngram }, () => noToken);

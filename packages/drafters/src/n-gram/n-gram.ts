@@ -1,7 +1,7 @@
 import type { Drafter } from '@forerun/contracts';
 import { loopWords } from '@forerun/contracts';
 import type { Operand, State } from '@forerun/tensor';
-import { ArgumentError, defineOperation } from '@forerun/tensor';
+import { ArgumentError, defineOperation, u32Array, u32Vectors } from '@forerun/tensor';
 import { noState } from '../no-state.ts';
 import { nGramKernel, positionBits } from './n-gram.wgsl.ts';
 
@@ -57,10 +57,7 @@ function isForbidden(
 
 const nGramOperation = defineOperation<NGramAttributes>({
   name: 'n-gram',
-  infer: (_, { width }) => [
-    { shape: [width], dtype: 'u32' },
-    { shape: [1], dtype: 'u32' },
-  ],
+  infer: (_, { width }) => u32Vectors(width, 1),
   reference([history, loop], attributes) {
     const { width, longest, shortest, prefer, before, endTokens } = attributes;
     const kept = Array.from(history!.data.subarray(0, loop!.data[loopWords.length]! + 1));
@@ -86,10 +83,7 @@ const nGramOperation = defineOperation<NGramAttributes>({
       break;
     }
     tokens.set(drafts, 1);
-    return [
-      { shape: [width], dtype: 'u32', data: tokens },
-      { shape: [1], dtype: 'u32', data: Float64Array.of(drafts.length + 1) },
-    ];
+    return [u32Array(tokens), u32Array([drafts.length + 1])];
   },
   lower(lowering, { operands, outputs, attributes }) {
     const [history, loop] = operands as readonly [State, State];

@@ -1,7 +1,18 @@
 import type { Drafter, DrafterState } from '@forerun/contracts';
 import { loopWords } from '@forerun/contracts';
 import type { Operand } from '@forerun/tensor';
-import { ArgumentError, defineKernel, defineOperation, philox, philoxWgsl, read, State, write } from '@forerun/tensor';
+import {
+  ArgumentError,
+  defineKernel,
+  defineOperation,
+  philox,
+  philoxWgsl,
+  read,
+  State,
+  u32Array,
+  u32Vectors,
+  write,
+} from '@forerun/tensor';
 import { loopBinding, loopWord } from '../loop-words/loop-words.ts';
 
 /** Entry of a recording that proposes nothing. */
@@ -68,10 +79,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 
 const replayOperation = defineOperation<ReplayAttributes>({
   name: 'replay',
-  infer: (_, { width }) => [
-    { shape: [width], dtype: 'u32' },
-    { shape: [1], dtype: 'u32' },
-  ],
+  infer: (_, { width }) => u32Vectors(width, 1),
   reference([recording, anchor, loop], { width, vocabSize, threshold, seed }) {
     const tokens = new Float64Array(width);
     tokens[0] = anchor!.data[0]!;
@@ -83,10 +91,7 @@ const replayOperation = defineOperation<ReplayAttributes>({
       const [coin, step] = philox([position, 0, 0, 0], [seed, 0]);
       tokens[used] = coin < threshold ? (token + 1 + (step % Math.max(vocabSize - 1, 1))) % vocabSize : token;
     }
-    return [
-      { shape: [width], dtype: 'u32', data: tokens },
-      { shape: [1], dtype: 'u32', data: Float64Array.of(used) },
-    ];
+    return [u32Array(tokens), u32Array([used])];
   },
   lower(lowering, { operands, outputs, attributes }) {
     const [recording, anchor, loop] = operands as readonly [State, Operand, Operand];

@@ -1,7 +1,7 @@
 import type { Drafter, Round } from '@forerun/contracts';
 import { loopWords } from '@forerun/contracts';
-import type { Graph, NdArray, State, Tensor } from '@forerun/tensor';
-import { ArgumentError, defineOperation } from '@forerun/tensor';
+import type { Graph, State, Tensor } from '@forerun/tensor';
+import { ArgumentError, defineOperation, u32Array, u32Vectors } from '@forerun/tensor';
 import {
   checkContinuations,
   type ContinuationOptions,
@@ -15,7 +15,7 @@ import { type LookUpConstants, lookUpKernel } from './retrieval.wgsl.ts';
 
 /** How text is looked up, and what is made of what was found. */
 export interface RetrievalOptions extends Partial<ContinuationOptions> {
-  /** Most tokens at the end of the history that are looked for; 16 by default, at most 64 more than `shortest`. */
+  /** Most tokens at the end of the history that are looked for; 16 by default, at most 63 more than `shortestMatch`. */
   readonly longestMatch?: number;
   /** Fewest; 2 by default. */
   readonly shortestMatch?: number;
@@ -31,19 +31,10 @@ export interface RetrievalDrafter extends Drafter {
 
 type LookUpAttributes = Pick<LookUpConstants, 'longest' | 'shortest' | 'places'>;
 
-const column = (data: ArrayLike<number>): NdArray => ({
-  shape: [data.length],
-  dtype: 'u32',
-  data: Float64Array.from(data),
-});
-
 /** Operands: history, loop, text, suffixes. Outputs: `[P]` begins, `[3]` found. */
 const lookUpOperation = defineOperation<LookUpAttributes>({
   name: 'retrieval-look-up',
-  infer: (_, { places }) => [
-    { shape: [places], dtype: 'u32' },
-    { shape: [3], dtype: 'u32' },
-  ],
+  infer: (_, { places }) => u32Vectors(places, 3),
   reference([history, loop, text, suffixes], { longest, shortest, places }) {
     const kept = Array.from(history!.data.subarray(0, loop!.data[loopWords.length]! + 1));
     let matched: number[] = [];
@@ -59,7 +50,7 @@ const lookUpOperation = defineOperation<LookUpAttributes>({
     for (let place = 0; place < used; place++) {
       begins[place] = matched[Math.floor((place * matched.length) / used)]! + size;
     }
-    return [column(begins), column([used, used === 0 ? 0 : size, text!.data.length])];
+    return [u32Array(begins), u32Array([used, used === 0 ? 0 : size, text!.data.length])];
   },
   lower(lowering, { operands, outputs, attributes }) {
     const [history, loop, text, suffixes] = operands as readonly [State, State, Tensor, Tensor];

@@ -1,7 +1,7 @@
 import type { Drafter, Round } from '@forerun/contracts';
 import { loopWords } from '@forerun/contracts';
-import type { NdArray, State, Tensor } from '@forerun/tensor';
-import { ArgumentError, defineOperation } from '@forerun/tensor';
+import type { State, Tensor } from '@forerun/tensor';
+import { ArgumentError, defineOperation, u32Array } from '@forerun/tensor';
 import {
   checkContinuations,
   type ContinuationOptions,
@@ -29,12 +29,6 @@ export interface SuffixDrafter extends Drafter {
 /** Most places that are counted: room for the last blocks that are looked at. */
 const places = 2 * blockPlaces;
 
-const column = (data: ArrayLike<number>): NdArray => ({
-  shape: [data.length],
-  dtype: 'u32',
-  data: Float64Array.from(data),
-});
-
 /** Operands: history, loop. Outputs: `[P]` begins in any order, `[3]` found. */
 const scanOperation = defineOperation<Pick<ScanConstants, 'longest' | 'shortest'>>({
   name: 'suffix-scan',
@@ -60,8 +54,8 @@ const scanOperation = defineOperation<Pick<ScanConstants, 'longest' | 'shortest'
       }
     }
     return [
-      column(Array.from({ length: places }, (_, place) => begins[place] ?? 0)),
-      column([begins.length, matched, end]),
+      u32Array(Array.from({ length: places }, (_, place) => begins[place] ?? 0)),
+      u32Array([begins.length, matched, end]),
     ];
   },
   lower(lowering, { operands, outputs, attributes }) {
@@ -93,7 +87,7 @@ const sortPlacesOperation = defineOperation<{ readonly longest: number }>({
       }
       return a - b;
     });
-    return [column(Array.from({ length: begins!.data.length }, (_, place) => sorted[place] ?? 0))];
+    return [u32Array(Array.from({ length: begins!.data.length }, (_, place) => sorted[place] ?? 0))];
   },
   lower(lowering, { operands, outputs, attributes: { longest } }) {
     const [history, begins, found] = operands as readonly [State, Tensor, Tensor];

@@ -1,6 +1,6 @@
 import type { Drafter, DrafterState } from '@forerun/contracts';
-import type { NdArray, Operand } from '@forerun/tensor';
-import { ArgumentError, defineOperation, maxTopK, noToken, State, type Tensor } from '@forerun/tensor';
+import type { Operand } from '@forerun/tensor';
+import { ArgumentError, defineOperation, maxTopK, noToken, State, type Tensor, u32Array } from '@forerun/tensor';
 import { chainShape, maxTreeWidth, type TreeShape } from '../trees/tree-shape.ts';
 import { recyclingShape, typicalAcceptance } from './recycling-shape.ts';
 import { recyclingTreeKernel, recyclingUpdateKernel } from './recycling.wgsl.ts';
@@ -36,8 +36,6 @@ interface TreeAttributes {
   readonly depths: readonly number[];
 }
 
-const column = (data: Float64Array): NdArray => ({ shape: [data.length], dtype: 'u32', data });
-
 const treeOperation = defineOperation<TreeAttributes>({
   name: 'recycling-tree',
   infer: (_, { parents }) => [{ shape: [parents.length], dtype: 'u32' }],
@@ -49,7 +47,7 @@ const treeOperation = defineOperation<TreeAttributes>({
       const above = tokens[parents[row]!]!;
       tokens[row] = above < vocabSize ? matrix!.data[above * k + ranks[row]!]! : noToken;
     }
-    return [column(tokens)];
+    return [u32Array(tokens)];
   },
   lower(lowering, { operands, outputs, attributes }) {
     const [matrix, anchor] = operands as readonly [State, Tensor];

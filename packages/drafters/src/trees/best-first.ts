@@ -1,6 +1,16 @@
 import type { TokenTree } from '@forerun/contracts';
-import type { NdArray, Tensor } from '@forerun/tensor';
-import { ArgumentError, defineKernel, defineOperation, read, ShapeError, shapeText, write } from '@forerun/tensor';
+import type { Tensor } from '@forerun/tensor';
+import {
+  ArgumentError,
+  defineKernel,
+  defineOperation,
+  read,
+  ShapeError,
+  shapeText,
+  u32Array,
+  u32Vectors,
+  write,
+} from '@forerun/tensor';
 import { maxTreeWidth } from './tree-shape.ts';
 
 /** One invocation: each node that is taken puts its next sibling and its first child among the candidates. */
@@ -60,7 +70,7 @@ fn main() {
 
 const bestFirstOperation = defineOperation<{ readonly width: number }>({
   name: 'best-first-tree',
-  infer: (_, { width }) => [width, width, width, 1].map((size) => ({ shape: [size], dtype: 'u32' as const })),
+  infer: (_, { width }) => u32Vectors(width, width, width, 1),
   reference([anchor, candidates, logProbabilities], { width }) {
     const [levels, ranks] = candidates!.shape as [number, number];
     const open: { score: number; base: number; parent: number; depth: number; rank: number }[] = [];
@@ -82,16 +92,13 @@ const bestFirstOperation = defineOperation<{ readonly width: number }>({
       offer(best.base, best.parent, best.depth, best.rank + 1);
       offer(best.score, rows.length - 1, best.depth + 1, 0);
     }
-    const column = (pick: (row: (typeof rows)[number]) => number, padding: number): NdArray => ({
-      shape: [width],
-      dtype: 'u32',
-      data: Float64Array.from({ length: width }, (_, row) => (rows[row] ? pick(rows[row]) : padding)),
-    });
+    const column = (pick: (row: (typeof rows)[number]) => number, padding: number) =>
+      u32Array(Array.from({ length: width }, (_, row) => (rows[row] ? pick(rows[row]) : padding)));
     return [
       column(({ token }) => token, 0),
       column(({ parent }) => parent, 0),
       column(({ depth }) => depth, 1),
-      { shape: [1], dtype: 'u32', data: Float64Array.of(rows.length) },
+      u32Array([rows.length]),
     ];
   },
   lower(lowering, { operands, outputs, attributes: { width } }) {

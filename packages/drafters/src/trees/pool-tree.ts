@@ -1,6 +1,16 @@
 import type { TokenTree } from '@forerun/contracts';
-import type { NdArray, Tensor } from '@forerun/tensor';
-import { ArgumentError, defineKernel, defineOperation, read, ShapeError, shapeText, write } from '@forerun/tensor';
+import type { Tensor } from '@forerun/tensor';
+import {
+  ArgumentError,
+  defineKernel,
+  defineOperation,
+  read,
+  ShapeError,
+  shapeText,
+  u32Array,
+  u32Vectors,
+  write,
+} from '@forerun/tensor';
 import { maxTreeWidth } from './tree-shape.ts';
 
 /** Most nodes of a pool: their ranks are counted by comparing each with each. */
@@ -66,7 +76,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 
 const poolTreeOperation = defineOperation<{ readonly width: number }>({
   name: 'pool-tree',
-  infer: (_, { width }) => [width, width, width, 1].map((size) => ({ shape: [size], dtype: 'u32' as const })),
+  infer: (_, { width }) => u32Vectors(width, width, width, 1),
   reference([anchor, nodeTokens, nodeParents, scores], { width }) {
     const order = Array.from(scores!.data.keys()).filter((node) => scores!.data[node]! > noScore);
     order.sort((a, b) => scores!.data[b]! - scores!.data[a]! || a - b);
@@ -83,12 +93,7 @@ const poolTreeOperation = defineOperation<{ readonly width: number }>({
       for (let at = row; at > 0; at = parents[at]!) depth++;
       return depth;
     });
-    const column = (data: readonly number[]): NdArray => ({
-      shape: [data.length],
-      dtype: 'u32',
-      data: Float64Array.from(data),
-    });
-    return [column(tokens), column(parents), column(depths), column([chosen.length + 1])];
+    return [u32Array(tokens), u32Array(parents), u32Array(depths), u32Array([chosen.length + 1])];
   },
   lower(lowering, { operands, outputs, attributes: { width } }) {
     const [anchor, nodeTokens, nodeParents, scores] = operands as readonly [Tensor, Tensor, Tensor, Tensor];

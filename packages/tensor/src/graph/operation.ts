@@ -15,6 +15,16 @@ export interface NdArray {
   readonly data: Float64Array;
 }
 
+/** What a reference gives as u32: a vector, unless a shape says otherwise. */
+export function u32Array(data: ArrayLike<number>, shape: readonly number[] = [data.length]): NdArray {
+  return { shape, dtype: 'u32', data: Float64Array.from(data) };
+}
+
+/** Specs of u32 vectors of these sizes. */
+export function u32Vectors(...sizes: readonly number[]): TensorSpec[] {
+  return sizes.map((size) => ({ shape: [size], dtype: 'u32' }));
+}
+
 /**
  * One operation of the graph: its shape rule, its float64 reference, and its kernels. The harness refuses an operation without
  * a reference.

@@ -3,7 +3,8 @@ import type { NdArray, Tensor } from '@forerun/tensor';
 import { defineOperation, ShapeError, vocabularyLanes } from '@forerun/tensor';
 import { listChance } from '../chance/chance.ts';
 import type { VerdictOperands } from '../verdict/verdict.ts';
-import { applyVerdict, hostTree, matrixRows, verdictArrays, verdictSpecs } from '../verdict/verdict.ts';
+import { boundOutcome, outcomeSpecs } from '../verdict/outcome.ts';
+import { applyVerdict, hostTree, matrixRows, verdictArrays } from '../verdict/verdict.ts';
 import type { ChainRule } from './chain.reference.ts';
 import { blockReference, rejectionReference } from './chain.reference.ts';
 import type { DraftKind } from './chain.wgsl.ts';
@@ -16,7 +17,7 @@ interface ChainAttributes {
 
 const chainOperation = defineOperation<ChainAttributes>({
   name: 'chain-verdict',
-  infer: ([p]) => verdictSpecs((p as Tensor).shape[0]!),
+  infer: ([p]) => outcomeSpecs((p as Tensor).shape[0]!),
   reference(operands, { rule, ensembleWeight }) {
     const [p, rows, uniforms] = operands as readonly [NdArray, NdArray, NdArray];
     const q = operands[3];
@@ -47,15 +48,12 @@ const chainOperation = defineOperation<ChainAttributes>({
       workgroups: [width, 1, 1],
       bytes: width * vocabSize * 8,
     });
-    const [path, count, next] = outputs;
     lowering.dispatch(chainVerdictKernel(rule, kind), {
       constants,
       bindings: {
         ...shared,
         uniforms: lowering.tensor(uniforms),
-        path: lowering.tensor(path!),
-        count: lowering.tensor(count!),
-        next: lowering.tensor(next!),
+        ...boundOutcome(lowering, outputs),
       },
       workgroups: [1, 1, 1],
       bytes: vocabSize * 16,

@@ -2,6 +2,7 @@ import type { Binding } from '@forerun/tensor';
 import { defineKernel, drawTokenWgsl, read, write } from '@forerun/tensor';
 import { sumPairsWgsl } from '../draw/draw.wgsl.ts';
 import type { ChainRule } from './chain.reference.ts';
+import { outcomeBindings } from '../verdict/outcome.ts';
 
 /** Whether drafts come with the distribution that they were drawn from, or were certain. */
 export type DraftKind = 'drawn' | 'certain';
@@ -101,9 +102,7 @@ export const chainVerdictKernel = (rule: ChainRule, kind: DraftKind) =>
       rowWords: read('u32'),
       scalars: read('f32'),
       uniforms: read('f32'),
-      path: write('u32'),
-      count: write('u32'),
-      next: write('u32'),
+      ...outcomeBindings,
     },
     wgsl: (c) => /* wgsl */ `
 ${distributionsWgsl(c, kind)}

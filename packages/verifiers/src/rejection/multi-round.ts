@@ -3,14 +3,15 @@ import type { NdArray, Tensor } from '@forerun/tensor';
 import { defineOperation, vocabularyLanes } from '@forerun/tensor';
 import { listChance } from '../chance/chance.ts';
 import type { VerdictOperands } from '../verdict/verdict.ts';
-import { applyVerdict, hostTree, matrixRows, verdictArrays, verdictSpecs } from '../verdict/verdict.ts';
+import { boundOutcome, outcomeSpecs } from '../verdict/outcome.ts';
+import { applyVerdict, hostTree, matrixRows, verdictArrays } from '../verdict/verdict.ts';
 import type { DraftSource } from './multi-round.reference.ts';
 import { multiRoundReference } from './multi-round.reference.ts';
 import { multiRoundKernel } from './multi-round.wgsl.ts';
 
 const multiRoundOperation = defineOperation<{ readonly source: DraftSource }>({
   name: 'multi-round-rejection',
-  infer: ([p]) => verdictSpecs((p as Tensor).shape[0]!),
+  infer: ([p]) => outcomeSpecs((p as Tensor).shape[0]!),
   reference(operands, { source }) {
     const [p, rows, uniforms] = operands as readonly [NdArray, NdArray, NdArray];
     const q = operands[3];
@@ -25,7 +26,6 @@ const multiRoundOperation = defineOperation<{ readonly source: DraftSource }>({
   lower(lowering, { operands, outputs, attributes: { source } }) {
     const [p, rows, uniforms, q] = operands as readonly [Tensor, Tensor, Tensor, Tensor?];
     const [width, vocabSize] = p.shape as [number, number];
-    const [path, count, next] = outputs;
     lowering.dispatch(multiRoundKernel(source), {
       constants: { width, vocabSize, lanes: vocabularyLanes(lowering.device, vocabSize) },
       bindings: {
@@ -34,9 +34,7 @@ const multiRoundOperation = defineOperation<{ readonly source: DraftSource }>({
         rowWords: lowering.tensor(rows),
         uniforms: lowering.tensor(uniforms),
         work: lowering.scratch(vocabSize * 8, 'what rejections left'),
-        path: lowering.tensor(path!),
-        count: lowering.tensor(count!),
-        next: lowering.tensor(next!),
+        ...boundOutcome(lowering, outputs),
       },
       workgroups: [1, 1, 1],
       bytes: vocabSize * 16,

@@ -1,8 +1,9 @@
 import type { Binding } from '@forerun/tensor';
-import { defineKernel, drawTokenWgsl, read, readWrite, write } from '@forerun/tensor';
+import { defineKernel, drawTokenWgsl, read, readWrite } from '@forerun/tensor';
 import { ratioWgsl } from '../chain/chain.wgsl.ts';
 import { sumPairsWgsl } from '../draw/draw.wgsl.ts';
 import type { DraftSource } from './multi-round.reference.ts';
+import { outcomeBindings } from '../verdict/outcome.ts';
 
 /** What a tree kernel is made for. */
 export interface TreeConstants {
@@ -51,9 +52,7 @@ export const multiRoundKernel = (source: DraftSource) =>
       rowWords: read('u32'),
       uniforms: read('f32'),
       work: readWrite('f32'),
-      path: write('u32'),
-      count: write('u32'),
-      next: write('u32'),
+      ...outcomeBindings,
     },
     wgsl: (c) => /* wgsl */ `
 ${ratioWgsl}

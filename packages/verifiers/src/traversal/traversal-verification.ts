@@ -5,13 +5,14 @@ import { judgeChain } from '../chain/chain.ts';
 import { listChance } from '../chance/chance.ts';
 import { draftProbabilities, roundUniforms, targetProbabilities } from '../draw/round-draws.ts';
 import type { VerdictOperands } from '../verdict/verdict.ts';
-import { applyVerdict, hostTree, matrixRows, verdictArrays, verdictSpecs } from '../verdict/verdict.ts';
+import { boundOutcome, outcomeSpecs } from '../verdict/outcome.ts';
+import { applyVerdict, hostTree, matrixRows, verdictArrays } from '../verdict/verdict.ts';
 import { traversalReference } from './traversal.reference.ts';
 import { traversalKernel } from './traversal.wgsl.ts';
 
 const traversalOperation = defineOperation<{ readonly depth: number }>({
   name: 'traversal-verification',
-  infer: ([p]) => verdictSpecs((p as Tensor).shape[0]!),
+  infer: ([p]) => outcomeSpecs((p as Tensor).shape[0]!),
   reference([p, rows, uniforms, q]) {
     const width = p!.shape[0]!;
     const verdict = traversalReference(
@@ -24,7 +25,6 @@ const traversalOperation = defineOperation<{ readonly depth: number }>({
   lower(lowering, { operands, outputs, attributes: { depth } }) {
     const [p, rows, uniforms, q] = operands as readonly [Tensor, Tensor, Tensor, Tensor];
     const [width, vocabSize] = p.shape as [number, number];
-    const [path, count, next] = outputs;
     const levels = Math.min(depth, width - 1) + 1;
     lowering.dispatch(traversalKernel, {
       constants: { width, vocabSize, lanes: vocabularyLanes(lowering.device, vocabSize), levels },
@@ -34,9 +34,7 @@ const traversalOperation = defineOperation<{ readonly depth: number }>({
         rowWords: lowering.tensor(rows),
         uniforms: lowering.tensor(uniforms),
         work: lowering.scratch(levels * vocabSize * 8, 'what removed leaves left'),
-        path: lowering.tensor(path!),
-        count: lowering.tensor(count!),
-        next: lowering.tensor(next!),
+        ...boundOutcome(lowering, outputs),
       },
       workgroups: [1, 1, 1],
       bytes: vocabSize * 16,

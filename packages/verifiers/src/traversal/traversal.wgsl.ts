@@ -1,7 +1,8 @@
-import { defineKernel, drawTokenWgsl, read, readWrite, write } from '@forerun/tensor';
+import { defineKernel, drawTokenWgsl, read, readWrite } from '@forerun/tensor';
 import { ratioWgsl } from '../chain/chain.wgsl.ts';
 import { sumPairsWgsl } from '../draw/draw.wgsl.ts';
 import type { TreeConstants } from '../rejection/multi-round.wgsl.ts';
+import { outcomeBindings } from '../verdict/outcome.ts';
 
 /**
  * One workgroup. Lane 0 goes down to the first leaf and decides about it; all lanes take the draft's distribution from the target's
@@ -15,9 +16,7 @@ export const traversalKernel = defineKernel({
     rowWords: read('u32'),
     uniforms: read('f32'),
     work: readWrite('f32'),
-    path: write('u32'),
-    count: write('u32'),
-    next: write('u32'),
+    ...outcomeBindings,
   },
   wgsl: (c: TreeConstants & { readonly levels: number }) => /* wgsl */ `
 ${ratioWgsl}

@@ -1,12 +1,13 @@
 import type { Accepted, TokenTree, Verifier } from '@forerun/contracts';
-import type { NdArray, Tensor } from '@forerun/tensor';
-import { ArgumentError, concat, defineOperation, vocabularyLanes } from '@forerun/tensor';
+import type { Tensor } from '@forerun/tensor';
+import { ArgumentError, defineOperation, vocabularyLanes } from '@forerun/tensor';
 import { draw } from '../draw/draw.ts';
 import { roundUniforms, targetProbabilities } from '../draw/round-draws.ts';
 import { targetTokens } from '../sample-and-match/targets.ts';
-import { hostTree, matrixRows, verdictSpecs } from '../verdict/verdict.ts';
+import { boundOutcome, outcomeArrays, outcomeSpecs } from '../verdict/outcome.ts';
+import { hostTree, matrixRows, treeWords } from '../verdict/verdict.ts';
 import type { TypicalThreshold } from './typical.reference.ts';
-import { typicalPath, typicalRow } from './typical.reference.ts';
+import { typicalDefaults, typicalPath, typicalRow } from './typical.reference.ts';
 import { typicalPathKernel, typicalThresholdsKernel } from './typical.wgsl.ts';
 
 const thresholdsOperation = defineOperation<Required<TypicalThreshold>>({
@@ -31,20 +32,13 @@ const thresholdsOperation = defineOperation<Required<TypicalThreshold>>({
 
 const pathOperation = defineOperation({
   name: 'typical-path',
-  infer: ([p]) => verdictSpecs((p as Tensor).shape[0]!),
+  infer: ([p]) => outcomeSpecs((p as Tensor).shape[0]!),
   reference([p, rows, thresholds, targets]) {
     const path = typicalPath(hostTree(rows!), matrixRows(p!), thresholds!.data);
-    const column = (data: number[]): NdArray => ({
-      shape: [data.length],
-      dtype: 'u32',
-      data: Float64Array.from(data),
-    });
-    const padded = Array.from({ length: p!.shape[0]! }, (_, i) => path[i] ?? 0);
-    return [column(padded), column([path.length]), column([targets!.data[path.at(-1)!]!])];
+    return outcomeArrays(path, p!.shape[0]!, targets!.data[path.at(-1)!]!);
   },
   lower(lowering, { operands, outputs }) {
     const [p, rows, thresholds, targets] = operands as readonly [Tensor, Tensor, Tensor, Tensor];
-    const [path, count, next] = outputs;
     const [width, vocabSize] = p.shape as [number, number];
     lowering.dispatch(typicalPathKernel, {
       constants: { width, vocabSize },
@@ -53,9 +47,7 @@ const pathOperation = defineOperation({
         rowWords: lowering.tensor(rows),
         thresholds: lowering.tensor(thresholds),
         targets: lowering.tensor(targets),
-        path: lowering.tensor(path!),
-        count: lowering.tensor(count!),
-        next: lowering.tensor(next!),
+        ...boundOutcome(lowering, outputs),
       },
       workgroups: [1, 1, 1],
     });
@@ -68,7 +60,8 @@ const pathOperation = defineOperation({
  * @param p `[M, V]` f32
  * @returns `[M]` f32
  */
-export function typicalThresholds(p: Tensor, { epsilon = 0.09, delta = 0.3 }: TypicalThreshold = {}): Tensor {
+export function typicalThresholds(p: Tensor, threshold: TypicalThreshold = {}): Tensor {
+  const { epsilon = typicalDefaults.epsilon, delta = typicalDefaults.delta } = threshold;
   return p.graph.apply(thresholdsOperation, [p], { epsilon, delta })[0]!;
 }
 
@@ -87,7 +80,7 @@ export interface TypicalOptions extends TypicalThreshold {
  * @throws {@link ArgumentError} for thresholds that are not positive
  */
 export function typicalAcceptance(options: TypicalOptions = {}): Verifier & { readonly exactness: 'lossy' } {
-  const { epsilon = 0.09, delta = 0.3, next = 'most-likely' } = options;
+  const { epsilon = typicalDefaults.epsilon, delta = typicalDefaults.delta, next = 'most-likely' } = options;
   if (!(epsilon > 0 && delta > 0)) {
     throw new ArgumentError(`typicalAcceptance: expected positive epsilon and delta, got ${epsilon} and ${delta}.`);
   }
@@ -118,11 +111,7 @@ export function judgeTypical(
   tree: Pick<TokenTree, 'tokens' | 'parents' | 'count' | 'chain'>,
   { p, thresholds, next }: { readonly p: Tensor; readonly thresholds: Tensor; readonly next: Tensor },
 ): Accepted {
-  const width = p.shape[0]!;
-  const parents =
-    (tree.chain ? undefined : tree.parents) ??
-    p.graph.constant(Uint32Array.from({ length: width }, (_, row) => Math.max(row - 1, 0)));
-  const rows = concat([tree.tokens, parents, tree.count], 0);
+  const rows = treeWords(tree, p.shape[0]!);
   const [path, count, token] = p.graph.apply(pathOperation, [p, rows, thresholds, next], {});
   return { path: path!, count: count!, next: token! };
 }

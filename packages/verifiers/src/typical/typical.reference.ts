@@ -8,6 +8,9 @@ export interface TypicalThreshold {
   readonly delta?: number;
 }
 
+/** What a threshold is where nothing is said. */
+export const typicalDefaults = { epsilon: 0.09, delta: 0.3 };
+
 /** What the reference finds for a row. */
 export interface TypicalRow {
   /** `H = -sum p ln(p + 1e-5)`, in nats. */
@@ -20,7 +23,8 @@ export interface TypicalRow {
 export const entropyFloor = 1e-5;
 
 /** Entropy and threshold of a distribution in float64. */
-export function typicalRow(p: ArrayLike<number>, { epsilon = 0.09, delta = 0.3 }: TypicalThreshold = {}): TypicalRow {
+export function typicalRow(p: ArrayLike<number>, threshold: TypicalThreshold = {}): TypicalRow {
+  const { epsilon = typicalDefaults.epsilon, delta = typicalDefaults.delta } = threshold;
   let entropy = 0;
   for (let token = 0; token < p.length; token++) entropy -= p[token]! * Math.log(p[token]! + entropyFloor);
   return { entropy, threshold: Math.min(epsilon, delta * Math.exp(-entropy)) };

@@ -1,6 +1,7 @@
 import { defineKernel, read, write } from '@forerun/tensor';
 import { sumPairsWgsl } from '../draw/draw.wgsl.ts';
 import { entropyFloor } from './typical.reference.ts';
+import { outcomeBindings } from '../verdict/outcome.ts';
 
 /** One workgroup a row: `min(epsilon, delta e^-H)`. */
 export const typicalThresholdsKernel = defineKernel({
@@ -29,9 +30,7 @@ export const typicalPathKernel = defineKernel({
     rowWords: read('u32'),
     thresholds: read('f32'),
     targets: read('u32'),
-    path: write('u32'),
-    count: write('u32'),
-    next: write('u32'),
+    ...outcomeBindings,
   },
   wgsl: ({ width, vocabSize }: { width: number; vocabSize: number }) => /* wgsl */ `
 var<workgroup> depthOf: array<u32, 64>;

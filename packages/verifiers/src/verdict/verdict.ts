@@ -1,8 +1,9 @@
 import type { Accepted, TokenTree } from '@forerun/contracts';
-import type { NdArray, Operand, Operation, Tensor, TensorSpec } from '@forerun/tensor';
+import type { NdArray, Operand, Operation, Tensor } from '@forerun/tensor';
 import { concat, DTypeError, noToken, ShapeError, shapeText } from '@forerun/tensor';
 import { inverseDraw } from '../chance/chance.ts';
 import { maxTreeRows } from '../walk/walk.ts';
+import { outcomeArrays } from './outcome.ts';
 
 /** A tree on the host. Row 0 is the anchor; a row's parent is smaller than the row. */
 export interface HostTree {
@@ -39,20 +40,10 @@ export function acceptanceRatio(p: number, q: number): number {
   return p > 0 ? Infinity : 0;
 }
 
-/** Specs of path, count and next for a tree of `width` rows. */
-export function verdictSpecs(width: number): TensorSpec[] {
-  return [width, 1, 1].map((size) => ({ shape: [size], dtype: 'u32' as const }));
-}
-
 /** A host verdict as the outputs of an operation. */
 export function verdictArrays({ path, next }: HostVerdict, width: number, uniform: number): NdArray[] {
   const token = inverseDraw(next, uniform);
-  const column = (data: Float64Array): NdArray => ({ shape: [data.length], dtype: 'u32', data });
-  return [
-    column(Float64Array.from({ length: width }, (_, i) => path[i] ?? 0)),
-    column(Float64Array.of(path.length)),
-    column(Float64Array.of(token < 0 ? noToken : token)),
-  ];
+  return outcomeArrays(path, width, token < 0 ? noToken : token);
 }
 
 /** Rows of a matrix. */
@@ -61,11 +52,17 @@ export function matrixRows({ shape, data }: NdArray): Float64Array[] {
   return Array.from({ length: shape[0]! }, (_, row) => data.subarray(row * width, (row + 1) * width));
 }
 
-/** Tokens and parents of the rows in use, from the packed words of {@link applyVerdict}. */
+/** Tokens and parents of the rows in use, from {@link treeWords}. */
 export function hostTree({ data }: NdArray): HostTree {
   const width = (data.length - 1) / 2;
   const used = Math.min(Math.max(data[2 * width]!, 1), width);
   return { tokens: data.subarray(0, used), parents: data.subarray(width, width + used) };
+}
+
+/** A tree of `width` rows as words `[2 width + 1]` u32: tokens, parents, rows in use. */
+export function treeWords({ tokens, parents, count, chain }: VerdictOperands['tree'], width: number): Tensor {
+  const rowBefore = Uint32Array.from({ length: width }, (_, row) => Math.max(row - 1, 0));
+  return concat([tokens, (chain ? undefined : parents) ?? tokens.graph.constant(rowBefore), count], 0);
 }
 
 /** What every verifier by distributions looks at. */
@@ -112,8 +109,7 @@ export function applyVerdict<Attributes extends object>(
       throw new ShapeError(`${name}: ${operand} must be ${shapeText(shape)}, got ${shapeText(tensor.shape)}.`);
     if (tensor.dtype !== dtype) throw new DTypeError(`${name}: ${operand} must be ${dtype}, got ${tensor.dtype}.`);
   }
-  const parentRows = parents ?? p.graph.constant(Uint32Array.from({ length: width }, (_, row) => Math.max(row - 1, 0)));
-  const operands: Operand[] = [p, concat([tree.tokens, parentRows, tree.count], 0), concat([accept, residual], 0)];
+  const operands: Operand[] = [p, treeWords(tree, width), concat([accept, residual], 0)];
   if (q) operands.push(q);
   const [path, count, next] = p.graph.apply(operation, operands, attributes);
   return { path: path!, count: count!, next: next! };

@@ -1,21 +1,16 @@
 import type { Accepted, TokenTree } from '@forerun/contracts';
-import type { NdArray, Operand, Tensor } from '@forerun/tensor';
+import type { Operand, Tensor } from '@forerun/tensor';
 import { defineOperation, DTypeError, noToken, ShapeError, shapeText } from '@forerun/tensor';
+import { boundOutcome, outcomeArrays, outcomeSpecs } from '../verdict/outcome.ts';
 import { walkChainKernel, walkTreeKernel } from './walk.wgsl.ts';
 
 /** Most rows of a tree. */
 export const maxTreeRows = 64;
 
-const column = (values: readonly number[]): NdArray => ({
-  shape: [values.length],
-  dtype: 'u32',
-  data: Float64Array.from(values),
-});
-
 /** Order of operands: targets, tokens, rows in use, and for a tree its parents. */
 const walkOperation = defineOperation({
   name: 'walk',
-  infer: ([targets]) => [(targets as Tensor).shape[0]!, 1, 1].map((size) => ({ shape: [size], dtype: 'u32' as const })),
+  infer: ([targets]) => outcomeSpecs((targets as Tensor).shape[0]!),
   reference([targets, tokens, rows, parents]) {
     const width = targets!.data.length;
     const used = Math.min(Math.max(rows!.data[0]!, 1), width);
@@ -29,19 +24,15 @@ const walkOperation = defineOperation({
       if (child >= used || wanted === noToken) break;
       path.push(child);
     }
-    const padded = Array.from({ length: width }, (_, i) => path[i] ?? 0);
-    return [column(padded), column([path.length]), column([targets!.data[path.at(-1)!]!])];
+    return outcomeArrays(path, width, targets!.data[path.at(-1)!]!);
   },
   lower(lowering, { operands, outputs }) {
     const [targets, tokens, rows, parents] = operands as readonly [Tensor, Tensor, Tensor, Tensor?];
-    const [path, count, next] = outputs.map((output) => lowering.tensor(output)) as [never, never, never];
     const bindings = {
       targets: lowering.tensor(targets),
       tokens: lowering.tensor(tokens),
       rows: lowering.tensor(rows),
-      path,
-      count,
-      next,
+      ...boundOutcome(lowering, outputs),
     };
     const request = { constants: { width: targets.shape[0]! }, workgroups: [1, 1, 1] } as const;
     if (parents)

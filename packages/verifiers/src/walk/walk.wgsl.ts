@@ -1,5 +1,6 @@
 import type { Binding } from '@forerun/tensor';
-import { defineKernel, noToken, read, write } from '@forerun/tensor';
+import { defineKernel, noToken, read } from '@forerun/tensor';
+import { outcomeBindings } from '../verdict/outcome.ts';
 
 /** A chain's accepted rows are those before the first that differs from the target of the one before. */
 export const walkChainKernel = defineKernel({
@@ -8,9 +9,7 @@ export const walkChainKernel = defineKernel({
     tokens: read('u32'),
     rows: read('u32'),
     targets: read('u32'),
-    path: write('u32'),
-    count: write('u32'),
-    next: write('u32'),
+    ...outcomeBindings,
   },
   wgsl: ({ width }: { width: number }) => /* wgsl */ `
 var<workgroup> firstMiss: atomic<u32>;
@@ -44,9 +43,7 @@ export const walkTreeKernel = defineKernel({
     parents: read('u32'),
     rows: read('u32'),
     targets: read('u32'),
-    path: write('u32'),
-    count: write('u32'),
-    next: write('u32'),
+    ...outcomeBindings,
   } satisfies Record<string, Binding>,
   wgsl: ({ width }: { width: number }) => /* wgsl */ `
 var<workgroup> parentOf: array<u32, 64>;
