@@ -1,4 +1,5 @@
-/** Times every cut of the kernels of a matrix, of each order of sums, after holding each to the reference and to the bits of its family. */
+/** Times every cut of the kernels of a matrix, after holding each to the reference, and those of one order of sums to its bits. */
+import type { ChoiceQuestion, TimedDispatch } from '../compile/choices.ts';
 import { compile } from '../compile/compile.ts';
 import type { Arithmetic } from '../compile/lowering.ts';
 import type { Device } from '../device/device.ts';
@@ -10,12 +11,18 @@ import { Weight, weightBytes } from '../graph/weight.ts';
 import type { FusedLinearAttributes } from '../ops/linear/fused-linear.ts';
 import { fusedLinearOperation, fusedLinearPlan } from '../ops/linear/fused-linear.ts';
 import type { LinearChoice } from '../ops/linear/linear-choice.ts';
-import { cutText, linearChoice, linearFamilies } from '../ops/linear/linear-choice.ts';
+import {
+  cutText,
+  decodeRows,
+  linearChoice,
+  linearFamilies,
+  matmulCandidates,
+  tileText,
+} from '../ops/linear/linear-choice.ts';
 import { linearDeviceKind } from '../ops/linear/linear-device.ts';
 import { linearQuestion, questionKey } from '../ops/linear/linear-question.ts';
 import type { LinearSlots } from '../ops/linear/linear-slots.ts';
-import { lowerLinear, matvecOf } from '../ops/linear/lower-linear.ts';
-import type { MatvecCut } from '../ops/linear/matvec.wgsl.ts';
+import { lowerLinear, matmulOf, matvecOf } from '../ops/linear/lower-linear.ts';
 import { Commands } from '../run/commands.ts';
 import { deviceTimer } from '../run/time-choices.ts';
 import { WeightStore } from '../run/weight-store.ts';
@@ -28,12 +35,13 @@ import { packedUpload, packRandomWeight } from './weights.ts';
 export interface SweptMatrix {
   readonly format: WeightFormat;
   readonly arithmetic: Arithmetic;
-  /** M, at most 64. */
+  /** M; above 64 the kernels are those of prefill. */
   readonly rows: number;
   /** K. */
   readonly width: number;
   /** N; of each of two when gated. */
   readonly outputs: number;
+  /** A norm in front; above 64 rows it is no part of the matrix, and left out. */
   readonly normed?: boolean;
   /** `silu(first) * second` of two matrices. */
   readonly gated?: boolean;
@@ -42,7 +50,7 @@ export interface SweptMatrix {
 
 /** One cut with its time. */
 export interface SweptCut {
-  /** Order of sums; cuts of one family give the same bits. */
+  /** Order of sums, whose cuts give the same bits; above 64 rows all tiles, which may differ. */
   readonly family: string;
   readonly cut: string;
   /** Whether it is what the table takes without measuring. */
@@ -115,16 +123,10 @@ class Check {
     this.#reference = Float64Array.from(fusedLinearOperation.reference(operands, this.#attributes)[0]!.data);
   }
 
-  /** Outputs in a cut, and how far they are from the reference. */
-  async run(cut: MatvecCut): Promise<{ readonly bits: Uint32Array; readonly relativeError: number }> {
+  /** Outputs with kernels so chosen, and how far they are from the reference. */
+  async run(chosen: Partial<LinearChoice>): Promise<{ readonly bits: Uint32Array; readonly relativeError: number }> {
     const [device, { rows, width, arithmetic }] = [this.#device, this.#matrix];
-    const choice: LinearChoice = {
-      ...linearChoice(device, arithmetic),
-      matvec: () => cut,
-      families: () => [{ name: 'one', cuts: () => [cut] }],
-      matmul: () => undefined,
-      preparesNorm: () => false,
-    };
+    const choice: LinearChoice = { ...linearChoice(device, arithmetic), ...chosen };
     const operation = defineOperation<FusedLinearAttributes>({
       ...fusedLinearOperation,
       lower: (lowering, { operands, attributes, outputs }) =>
@@ -157,38 +159,80 @@ class Check {
   }
 }
 
+/** Cuts that are timed against each other. */
+interface SweptFamily {
+  readonly name: string;
+  readonly sameBits: boolean;
+  readonly cuts: readonly {
+    readonly text: string;
+    readonly work: readonly TimedDispatch[];
+    /** What has a linear operation take it. */
+    readonly chosen: Partial<LinearChoice>;
+  }[];
+}
+
+function familyOf<Cut extends object>(
+  question: ChoiceQuestion<Cut>,
+  { sameBits, chosen }: { readonly sameBits: boolean; readonly chosen: (cut: Cut) => Partial<LinearChoice> },
+): SweptFamily {
+  const { key, candidates, name, work } = question;
+  const cuts = candidates.map((cut) => ({ text: name(cut), work: work(cut), chosen: chosen(cut) }));
+  return { name: key, sameBits, cuts };
+}
+
+function familiesOf(device: Device, slots: LinearSlots, arithmetic: Arithmetic): readonly SweptFamily[] {
+  const kind = linearDeviceKind(device);
+  if (slots.rows > decodeRows) {
+    // Software adapters take no tiles by themselves; asked for a sweep, they time them too.
+    const candidates = matmulCandidates({ ...kind, kind: 'hardware' }, slots, arithmetic);
+    const question = linearQuestion({ key: 'tiles', candidates, name: tileText, slots, kernel: matmulOf });
+    return [familyOf(question, { sameBits: false, chosen: (cut) => ({ matmul: () => cut }) })];
+  }
+  return linearFamilies(kind, slots, arithmetic).map(({ name, cuts }) =>
+    familyOf(linearQuestion({ key: name, candidates: cuts(slots), name: cutText, slots, kernel: matvecOf }), {
+      sameBits: true,
+      chosen: (cut) => ({
+        matvec: () => cut,
+        families: () => [{ name: 'one', cuts: () => [cut] }],
+        matmul: () => undefined,
+        preparesNorm: () => false,
+      }),
+    }),
+  );
+}
+
 /**
- * Times every cut of a matrix on the device's own clock: of each order of sums that there is a kernel for.
+ * Times every cut of a matrix on the device's own clock: up to 64 rows of each order of sums that there is a kernel for, above of each
+ * kernel of prefill.
  * @throws {@link MismatchError} when a cut is off from the reference, or from the bits of its family.
  */
-export async function sweepLinear(device: Device, matrix: SweptMatrix): Promise<readonly SweptCut[]> {
+export async function sweepLinear(device: Device, asked: SweptMatrix): Promise<readonly SweptCut[]> {
+  const matrix: SweptMatrix = asked.rows > decodeRows ? { ...asked, normed: false } : asked;
   const { format, arithmetic, width, outputs, gated } = matrix;
   const slots = slotsOf(matrix);
   const time = deviceTimer(device);
   const check = new Check(device, matrix);
   const { codes, scales } = weightBytes(format, outputs * (gated ? 2 : 1), width);
   const swept: SweptCut[] = [];
-  for (const [order, family] of linearFamilies(linearDeviceKind(device), slots, arithmetic).entries()) {
-    const cuts = family.cuts(slots);
+  for (const [order, { name, sameBits, cuts }] of familiesOf(device, slots, arithmetic).entries()) {
     const errors: number[] = [];
     let first: Uint32Array | undefined;
-    for (const cut of cuts) {
-      const { bits, relativeError: error } = await check.run(cut);
+    for (const { text, chosen } of cuts) {
+      const { bits, relativeError: error } = await check.run(chosen);
       first ??= bits;
-      const differing = bits.reduce((sum, word, i) => sum + Number(word !== first![i]), 0);
+      const differing = sameBits ? bits.reduce((sum, word, i) => sum + Number(word !== first![i]), 0) : 0;
       if (!(error < tolerances[arithmetic]) || differing > 0) {
         throw new MismatchError(
-          `${questionKey('matvec', slots, arithmetic)}, ${cutText(cut)}: error ${error}, and ${differing} of ${bits.length} values differ from those of ${cutText(cuts[0]!)}.`,
+          `${questionKey(name, slots, arithmetic)}, ${text}: error ${error}, and ${differing} of ${bits.length} values differ from those of ${cuts[0]!.text}.`,
         );
       }
       errors.push(error);
     }
-    const question = linearQuestion({ key: family.name, candidates: cuts, name: cutText, slots, kernel: matvecOf });
-    const times = await time(cuts.map(question.work));
-    cuts.forEach((cut, i) => {
+    const times = await time(cuts.map(({ work }) => work));
+    cuts.forEach(({ text }, i) => {
       swept.push({
-        family: family.name,
-        cut: cutText(cut),
+        family: name,
+        cut: text,
         byDefault: order === 0 && i === 0,
         microseconds: times[i]! / 1e3,
         bytesPerSecond: ((codes + scales) / times[i]!) * 1e9,

@@ -134,6 +134,7 @@ describe('candidates', () => {
         for (const cut of cuts) {
           expect(matrixMemoryBytes({ slots, cut })).toBeLessThanOrEqual(memory);
           expect(matrixInvocations({ slots, cut })).toBeLessThanOrEqual(256);
+          expect(cut.results.down * cut.results.across).toBeLessThanOrEqual(32);
         }
         expect(new Set(cuts.map(tileText)).size).toBe(cuts.length);
       }

@@ -31,6 +31,9 @@ const tiles = [
   [32, 32],
 ] as const;
 
+/** Results of a subgroup, up to which their registers and the text of the kernel stay in bounds. */
+const mostResults = 32;
+
 /** Subgroups of a workgroup along each side. */
 const subgroups = { down: 2, across: 2 };
 
@@ -58,6 +61,8 @@ export function matrixCandidates(
     tiles.map(([rows, outputs]) => matrixCut(config, matrices, { rows, outputs: outputs / matricesOf(slots) })),
   );
   const fits = (cut: MatrixCut) =>
-    matrixMemoryBytes({ slots, cut }) <= memoryBytes && matrixInvocations({ slots, cut }) <= matrices.invocations;
+    cut.results.down * cut.results.across * matricesOf(slots) <= mostResults &&
+    matrixMemoryBytes({ slots, cut }) <= memoryBytes &&
+    matrixInvocations({ slots, cut }) <= matrices.invocations;
   return [...new Map(cuts.filter(fits).map((cut) => [JSON.stringify(cut), cut])).values()];
 }
