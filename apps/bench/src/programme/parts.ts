@@ -39,6 +39,10 @@ export function partsOf(options: { readonly peers?: string | undefined } = {}): 
       ),
     ),
     part('kernels', 180, ['kernels']),
+    part('matrix-units', 180, [
+      'kernels',
+      ...['--rows', '128,512', '--arithmetics', 'f16', '--parts', 'matrices', '--experimental', 'subgroup-matrix'],
+    ]),
     ...[large, small].flatMap((preset) => [
       part(`${preset}-replay`, 240, random(preset, '--context', '512', '--arithmetic', 'f16', '--speculation')),
       part(
