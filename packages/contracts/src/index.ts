@@ -1,6 +1,8 @@
 export type { Decoder, DecoderOutputs, DecoderState, DecoderStateOptions, Past, Rewindable, Rows } from './decoder.ts';
 export { markSlots, reachableByAll } from './decoder.ts';
 export { CapacityError, ConversationStateError, MismatchedPartsError, NumericError } from './errors.ts';
+export { loopBinding, loopWord } from './loop-wgsl.ts';
+export { noState } from './no-state.ts';
 export type {
   Detokenizer,
   Drafter,

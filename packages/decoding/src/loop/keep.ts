@@ -3,12 +3,11 @@
  * that rounds in flight behind this one find `stop` set and change nothing.
  */
 import type { Accepted, TokenTree } from '@forerun/contracts';
-import { loopWords } from '@forerun/contracts';
+import { loopBinding, loopWord, loopWords } from '@forerun/contracts';
 import type { Operand, State, Tensor } from '@forerun/tensor';
 import { defineKernel, defineOperation, read, readWrite, u32Array, u32Vectors, write } from '@forerun/tensor';
 import type { LoopStates } from './loop-states.ts';
 import { loopLayout, maxDepths } from './loop-states.ts';
-import { loopUniform, loopWord } from './loop-wgsl.ts';
 
 /** The token that a sampler returns for logits that are not numbers. */
 export const notANumberToken = 0xffff_ffff;
@@ -91,7 +90,7 @@ fn main() {
 
 const countKeptKernel = defineKernel({
   name: 'count-kept',
-  bindings: { kept: read('u32'), words: loopUniform, history: read('u32'), counts: readWrite('atomic<u32>') },
+  bindings: { kept: read('u32'), loopState: loopBinding, history: read('u32'), counts: readWrite('atomic<u32>') },
   wgsl: ({ vocabSize }: { vocabSize: number }) => /* wgsl */ `
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -243,7 +242,7 @@ const keepOperation = defineOperation<KeepAttributes>({
       constants: { vocabSize },
       bindings: {
         kept: shared.kept,
-        words: shared.words,
+        loopState: shared.words,
         history: shared.history,
         counts: lowering.state(counts!),
       },

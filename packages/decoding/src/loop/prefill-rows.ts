@@ -1,12 +1,11 @@
-import { loopWords } from '@forerun/contracts';
+import { loopBinding, loopWord, loopWords } from '@forerun/contracts';
 import type { Graph, State, Tensor } from '@forerun/tensor';
 import { defineKernel, defineOperation, read, readWrite, u32Array, u32Vectors, write } from '@forerun/tensor';
-import { loopUniform, loopWord } from './loop-wgsl.ts';
 
 const prefillRowsKernel = defineKernel({
   name: 'prefill-rows',
   bindings: {
-    words: loopUniform,
+    loopState: loopBinding,
     history: read('u32'),
     tokens: write('u32'),
     positions: write('u32'),
@@ -52,7 +51,7 @@ const prefillRowsOperation = defineOperation<{ readonly chunk: number }>({
     lowering.dispatch(prefillRowsKernel, {
       constants: { chunk: node.attributes.chunk, capacity: history.shape[0]! },
       bindings: {
-        words: lowering.state(loop),
+        loopState: lowering.state(loop),
         history: lowering.state(history),
         tokens: tokens!,
         positions: positions!,

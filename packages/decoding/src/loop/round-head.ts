@@ -1,12 +1,11 @@
-import { loopWords } from '@forerun/contracts';
+import { loopBinding, loopWord, loopWords } from '@forerun/contracts';
 import type { Graph, State, Tensor } from '@forerun/tensor';
 import { defineKernel, defineOperation, u32Array, u32Vectors, write } from '@forerun/tensor';
-import { loopUniform, loopWord } from './loop-wgsl.ts';
 
 const roundHeadKernel = defineKernel({
   name: 'round-head',
   bindings: {
-    words: loopUniform,
+    loopState: loopBinding,
     anchor: write('u32'),
     length: write('u32'),
     positions: write('u32'),
@@ -43,7 +42,7 @@ const roundHeadOperation = defineOperation<{ readonly width: number }>({
     lowering.dispatch(roundHeadKernel, {
       constants: { width: node.attributes.width },
       bindings: {
-        words: lowering.state(node.operands[0]!),
+        loopState: lowering.state(node.operands[0]!),
         anchor: anchor!,
         length: length!,
         positions: positions!,

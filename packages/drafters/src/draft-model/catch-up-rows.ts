@@ -1,7 +1,6 @@
-import { loopWords } from '@forerun/contracts';
+import { loopBinding, loopWord, loopWords } from '@forerun/contracts';
 import type { State, Tensor } from '@forerun/tensor';
 import { defineKernel, defineOperation, read, slice, u32Array, u32Vectors, write } from '@forerun/tensor';
-import { loopBinding, loopWord } from '../loop-words/loop-words.ts';
 
 /** Tokens of the history that a draft model's cache lacks, as rows of its next pass, and the positions of the steps behind them. */
 export interface CatchUpRows {

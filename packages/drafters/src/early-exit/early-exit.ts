@@ -1,9 +1,8 @@
 import type { Drafter, Rows } from '@forerun/contracts';
-import { MismatchedPartsError } from '@forerun/contracts';
+import { MismatchedPartsError, noState } from '@forerun/contracts';
 import { type Tensor } from '@forerun/tensor';
 import { chain, ChainChoice } from '../features/chain.ts';
 import type { ChildChoice } from '../features/children.ts';
-import { noState } from '../no-state.ts';
 import { expectWholeNumber } from '../whole-number.ts';
 
 /** Where the target is left. */

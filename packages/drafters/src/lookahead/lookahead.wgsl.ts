@@ -1,5 +1,5 @@
+import { loopBinding, loopWord } from '@forerun/contracts';
 import { defineKernel, noToken, philoxWgsl, read, readWrite, write } from '@forerun/tensor';
-import { loopBinding, loopWord } from '../loop-words/loop-words.ts';
 import type { LookaheadSizes } from './lookahead-sizes.ts';
 import { poolStride, windowColumns, windowWords } from './lookahead-sizes.ts';
 

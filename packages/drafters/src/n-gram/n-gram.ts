@@ -1,8 +1,7 @@
 import type { Drafter } from '@forerun/contracts';
-import { loopWords } from '@forerun/contracts';
+import { loopWords, noState } from '@forerun/contracts';
 import type { Operand, State } from '@forerun/tensor';
 import { ArgumentError, defineOperation, u32Array, u32Vectors } from '@forerun/tensor';
-import { noState } from '../no-state.ts';
 import { nGramKernel, positionBits } from './n-gram.wgsl.ts';
 
 /** How a continuation is looked up. */

@@ -1,5 +1,5 @@
+import { loopBinding, loopWord } from '@forerun/contracts';
 import { defineKernel, read, write } from '@forerun/tensor';
-import { loopBinding, loopWord } from '../loop-words/loop-words.ts';
 
 /** Bits of a key that hold a position. */
 export const positionBits = 24;

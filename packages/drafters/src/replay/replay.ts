@@ -1,5 +1,5 @@
 import type { Drafter, DrafterState } from '@forerun/contracts';
-import { loopWords } from '@forerun/contracts';
+import { loopBinding, loopWord, loopWords } from '@forerun/contracts';
 import type { Operand } from '@forerun/tensor';
 import {
   ArgumentError,
@@ -13,7 +13,6 @@ import {
   u32Vectors,
   write,
 } from '@forerun/tensor';
-import { loopBinding, loopWord } from '../loop-words/loop-words.ts';
 
 /** Entry of a recording that proposes nothing. */
 export const unrecorded = 0xffff_ffff;

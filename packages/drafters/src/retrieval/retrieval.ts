@@ -1,5 +1,5 @@
 import type { Drafter, Round } from '@forerun/contracts';
-import { loopWords } from '@forerun/contracts';
+import { loopWords, noState } from '@forerun/contracts';
 import type { Graph, State, Tensor } from '@forerun/tensor';
 import { ArgumentError, defineOperation, u32Array, u32Vectors } from '@forerun/tensor';
 import {
@@ -9,7 +9,6 @@ import {
   continuationTree,
   maxPlaces,
 } from '../continuations/continuations.ts';
-import { noState } from '../no-state.ts';
 import { type Datastore, separator } from './datastore.ts';
 import { type LookUpConstants, lookUpKernel } from './retrieval.wgsl.ts';
 

@@ -1,5 +1,5 @@
+import { loopBinding, loopWord } from '@forerun/contracts';
 import { defineKernel, read, write } from '@forerun/tensor';
-import { loopBinding, loopWord } from '../loop-words/loop-words.ts';
 import { separator } from './datastore.ts';
 
 /** What the look-up is made for. */

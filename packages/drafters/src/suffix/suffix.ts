@@ -1,5 +1,5 @@
 import type { Drafter, Round } from '@forerun/contracts';
-import { loopWords } from '@forerun/contracts';
+import { loopWords, noState } from '@forerun/contracts';
 import type { State, Tensor } from '@forerun/tensor';
 import { ArgumentError, defineOperation, u32Array } from '@forerun/tensor';
 import {
@@ -8,7 +8,6 @@ import {
   type ContinuationTree,
   continuationTree,
 } from '../continuations/continuations.ts';
-import { noState } from '../no-state.ts';
 import { separator } from '../retrieval/datastore.ts';
 import { blockPlaces, type ScanConstants, scanKernel, sortPlacesKernel } from './suffix.wgsl.ts';
 

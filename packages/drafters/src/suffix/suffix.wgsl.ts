@@ -1,5 +1,5 @@
+import { loopBinding, loopWord } from '@forerun/contracts';
 import { defineKernel, read, write } from '@forerun/tensor';
-import { loopBinding, loopWord } from '../loop-words/loop-words.ts';
 import { separator } from '../retrieval/datastore.ts';
 
 /** Places that one pass of the workgroup looks at: whole blocks of them are taken, so that what is taken does not depend on chance. */

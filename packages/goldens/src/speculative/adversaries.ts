@@ -1,5 +1,6 @@
 /** Drafters that do what no drafter should: what a verifier must survive. */
 import type { Drafter, Round, TokenTree } from '@forerun/contracts';
+import { noState } from '@forerun/contracts';
 import type { Graph } from '@forerun/tensor';
 
 function adversary(name: string, tree: (round: Round, graph: Graph) => TokenTree): Drafter {
@@ -7,7 +8,7 @@ function adversary(name: string, tree: (round: Round, graph: Graph) => TokenTree
     name,
     needs: {},
     gives: { distribution: false },
-    state: () => ({ states: [], truncate: () => undefined, reachable: (length) => length }),
+    state: () => noState,
     prefill: () => undefined,
     propose: (round) => tree(round, round.length.graph),
     absorb: () => undefined,

@@ -1,5 +1,6 @@
 /** Verifiers that keep the target's distribution, or are lossy, in the loop: greedy where it is cold, reproducible where it is not. */
 import type { Drafter, Noise, Verifier } from '@forerun/contracts';
+import { noState } from '@forerun/contracts';
 import { Engine, type GenerateRequest } from '@forerun/decoding';
 import { nGram } from '@forerun/drafters';
 import { concat, WeightStore } from '@forerun/tensor';
@@ -38,7 +39,7 @@ function drawn(shape: 'chain' | 'tree'): Drafter {
     name: `drawn ${shape}`,
     needs: {},
     gives: { distribution: true },
-    state: () => ({ states: [], truncate: () => undefined, reachable: (length) => length }),
+    state: () => noState,
     prefill: () => undefined,
     propose({ width, anchor, length, noise }) {
       const { graph } = anchor;
