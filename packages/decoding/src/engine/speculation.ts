@@ -1,17 +1,17 @@
 import type { Drafter, DrafterState, Rewindable, Verifier } from '@forerun/contracts';
 import type { Program, StateBuffers } from '@forerun/tensor';
-import { ArgumentError } from '@forerun/tensor';
+import { ArgumentError, DeviceLimitError, OutOfMemoryError } from '@forerun/tensor';
 import { maxDepths } from '../loop/loop-states.ts';
 import { traceMark, tracePrefill, traceTruncate } from '../programs/prefill-program.ts';
 import type { RoundParts } from '../programs/round-program.ts';
-import { traceRound } from '../programs/round-program.ts';
+import { probeProposal, traceRound } from '../programs/round-program.ts';
 import { measureRound } from './measure.ts';
 import type { Engine } from './engine.ts';
 
 /** Widths that are compiled; what lies between runs in the next larger one. */
 export const widthClasses = [1, 2, 4, 8, 16, 32, 64] as const;
 
-/** Rows at which a drafter that draws trees draws one. */
+/** Rows at which a drafter that draws trees draws one, and at which a proposal is looked at before it is needed. */
 const probedWidth = 8;
 
 /** The programs of one drafter and one verifier on an engine. */
@@ -28,6 +28,8 @@ export class Speculation {
   readonly #roundMs = new Map<number, number>();
   readonly #withdrawn = new Set<number>();
   #preparing: Promise<void> = Promise.resolve();
+  /** Why a width could not be prepared, if it was not for want of memory. */
+  #failure: { readonly error: unknown } | undefined;
   #fed: Promise<Program> | undefined;
   #fedProgram: Program | undefined;
   #truncate: Promise<Program> | undefined;
@@ -42,8 +44,8 @@ export class Speculation {
     this.verifier = parts.verifier;
     this.#plain = parts.plain;
     this.drafterState = parts.drafter?.state(engine.capacityTokens, { rollbackTokens: engine.rollbackTokens });
-    // A decoder that verifies chains only refuses a tree while it is traced; said here, it is not lost behind plain rounds.
-    if (parts.drafter && !engine.decoder.branching) traceRound(this.#parts(), probedWidth);
+    // A proposal that does not fit is refused while it is traced; said here, it does not wait for the first wide round.
+    probeProposal(this.#parts(), probedWidth);
   }
 
   /** The states that go back together. */
@@ -107,10 +109,15 @@ export class Speculation {
 
   /**
    * Milliseconds of a round at width 1 and at those of `asked` that are ready: compiled, measured on a conversation of their own, and not
-   * withdrawn because their rows lack the bits of width 1 on this device. The others are prepared behind the scenes.
+   * withdrawn because their rows lack the bits of width 1 on this device, or for want of memory. The others are prepared behind the scenes.
+   *
+   * @throws what an earlier call met there: kernels of a drafter or verifier that do not compile, a lost device.
    */
   costs(asked: readonly number[]): ReadonlyMap<number, number> {
-    void this.prepare(asked).catch(() => undefined);
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure) throw failure.error;
+    void this.prepare(asked).catch((error: unknown) => void (this.#failure = { error }));
     return this.knownCosts(asked);
   }
 
@@ -125,12 +132,8 @@ export class Speculation {
     this.#preparing = this.#preparing.then(async () => {
       for (const width of [1, ...asked].toSorted((a, b) => a - b)) {
         if (this.#roundMs.has(width) || this.#withdrawn.has(width)) continue;
-        if (!(await this.#engine.exactWidths([width])).has(width)) {
-          this.#withdrawn.add(width);
-          continue;
-        }
-        this.#roundMs.set(width, await measureRound(this.#engine, this, await this.round(width)));
-        if (width === 1) await this.fed();
+        if (!(await this.#affordable(width))) this.#withdrawn.add(width);
+        else if (width === 1) await this.fed();
       }
     });
     const done = this.#preparing;
@@ -161,6 +164,18 @@ export class Speculation {
       return graph && this.#engine.compile(graph, 'mark');
     };
     return (this.#mark ??= compiled());
+  }
+
+  /** Compiles and measures the round of a width; false where its rows lack the bits of width 1, or the memory for it is not there. */
+  async #affordable(width: number): Promise<boolean> {
+    try {
+      if (!(await this.#engine.exactWidths([width])).has(width)) return false;
+      this.#roundMs.set(width, await measureRound(this.#engine, this, await this.round(width)));
+      return true;
+    } catch (error) {
+      if (width > 1 && (error instanceof DeviceLimitError || error instanceof OutOfMemoryError)) return false;
+      throw error;
+    }
   }
 
   #parts(): RoundParts {

@@ -20,6 +20,7 @@ import type { LoopStates } from '../loop/loop-states.ts';
 import type { RoundHead } from '../loop/round-head.ts';
 import { roundHead } from '../loop/round-head.ts';
 import { treeRows } from '../loop/tree-rows.ts';
+import { checkAccepted, checkTree } from './check-parts.ts';
 
 /** What a round is made of. */
 export interface RoundParts {
@@ -68,35 +69,52 @@ export function targetOutputs(
   };
 }
 
+/** What a drafter proposes in a round, checked. */
+function proposedTree({ drafter, state }: NonNullable<RoundParts['drafter']>, round: Round): TokenTree {
+  const { decoder, width } = round;
+  const tree = drafter.propose(round, state);
+  checkTree(drafter.name, tree, { width, vocabSize: decoder.vocabSize });
+  if (!tree.chain && !decoder.branching) {
+    throw new MismatchedPartsError(
+      `Drafter ${drafter.name} proposes trees, and this model keeps a recurrent state that verifies chains only. Use a drafter of chains, such as n-gram or a draft model.`,
+    );
+  }
+  return tree;
+}
+
+/** What a round shows to drafter and verifier. */
+function roundOf({ decoder, state, loop, noise }: RoundParts, width: number, head: RoundHead): Round {
+  const { loop: words, history, sampling } = loop;
+  return { width, loop: words, history, sampling, noise, decoder, state, ...head };
+}
+
+/**
+ * Traces a proposal of `width` rows alone, to see whether it fits the target and the contract.
+ *
+ * @throws {@link MismatchedPartsError} where it does not; whatever the drafter throws.
+ */
+export function probeProposal(parts: RoundParts, width: number): void {
+  const { drafter, loop } = parts;
+  if (!drafter) return;
+  trace((graph) => void proposedTree(drafter, roundOf(parts, width, roundHead(graph, loop.loop, width))));
+}
+
 /**
  * Traces one round: propose, forward, verify, keep, commit. With width 1 there is nothing to propose, and the round is a step of
  * plain decoding through the same verifier; a drafter, if there is one, takes in what it gave.
+ *
+ * @throws {@link MismatchedPartsError} for a tree or a verdict that does not fit.
  */
 export function traceRound(parts: RoundParts, width: number): Graph {
-  const { decoder, state, loop, verifier, noise } = parts;
+  const { decoder, state, loop, verifier } = parts;
   return trace((graph) => {
     const head = roundHead(graph, loop.loop, width);
     const drafting = parts.drafter;
     const needs = drafting?.drafter.needs ?? {};
-    const round: Round = {
-      width,
-      loop: loop.loop,
-      history: loop.history,
-      sampling: loop.sampling,
-      noise,
-      decoder,
-      state,
-      ...head,
-    };
+    const round = roundOf(parts, width, head);
 
     graph.section = 'draft';
-    const tree =
-      drafting && width > 1 ? drafting.drafter.propose(round, drafting.state) : anchorTree(graph, head.anchor);
-    if (!tree.chain && !decoder.branching) {
-      throw new MismatchedPartsError(
-        `Drafter ${drafting?.drafter.name} proposes trees, and this model keeps a recurrent state that verifies chains only. Use a drafter of chains, such as n-gram or a draft model.`,
-      );
-    }
+    const tree = drafting && width > 1 ? proposedTree(drafting, round) : anchorTree(graph, head.anchor);
     graph.section = 'verify';
     const rows = verifyRows(tree, head, loop);
     const { hidden, taps } = decoder.forward(rows, state, needs.taps ? { taps: needs.taps } : {});
@@ -105,6 +123,7 @@ export function traceRound(parts: RoundParts, width: number): Graph {
     // Rows behind the candidates are padding to the verifier, and to the statistics.
     const judged = tree.candidates ? { ...tree, count: tree.candidates } : tree;
     const accepted = verifier.verify(judged, logits, { ...round, rows });
+    checkAccepted(verifier.name, accepted, tree.width);
     graph.section = 'commit';
     // The states of a drafter, and caches in which a tree's path has to be moved together, take in the last round of a run too.
     const follows = drafting !== undefined || !tree.chain;
