@@ -76,12 +76,20 @@ export function relativeError(out: ArrayLike<number>, reference: ArrayLike<numbe
   return difference === 0 ? 0 : Math.sqrt(difference / norm);
 }
 
+/** What scratch memory is filled with: a NaN that nothing computes. */
+const poison = 0x7fc0_dead;
+
 function compare(
   name: string,
   pair: { out: HostArray; reference: Float64Array; dtype: DType },
   tolerance: number,
 ): void {
   const { out, reference, dtype } = pair;
+  const words = new Uint32Array(out.buffer, out.byteOffset, out.length);
+  const unwritten = words.findIndex((word, i) => word === poison && !Number.isNaN(reference[i]));
+  if (unwritten >= 0) {
+    throw new MismatchError(`${name}[${unwritten}]: no kernel wrote it; expected ${reference[unwritten]}.`);
+  }
   if (dtype !== 'f32') {
     const index = reference.findIndex((value, i) => value !== out[i]);
     if (index >= 0) throw new MismatchError(`${name}[${index}]: expected ${reference[index]}, got ${out[index]}.`);
@@ -135,7 +143,7 @@ export async function hold<Names extends string>(device: Device, held: Held<Name
   const buffers = new StateBuffers(device, program.states);
   try {
     for (const buffer of program.scratchBuffers) {
-      device.gpu.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(0x7fc0_dead));
+      device.gpu.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(poison));
     }
     for (const { name, dtype, values } of inputs) {
       const array = hostArray(dtype, new ArrayBuffer(values.length * 4));

@@ -1,5 +1,5 @@
-import { ArgumentError } from '../errors.ts';
-import { elementCount } from '../graph/dtype.ts';
+import { ArgumentError, ShapeError } from '../errors.ts';
+import { elementCount, shapeText } from '../graph/dtype.ts';
 import type { Graph } from '../graph/graph.ts';
 import type { NdArray, Operand } from '../graph/operation.ts';
 import { State } from '../graph/state.ts';
@@ -54,7 +54,15 @@ export function interpret(graph: Graph, options: InterpretOptions = {}): Record<
   };
   for (const node of graph.nodes) {
     const results = node.operation.reference(node.operands.map(resolve), node.attributes);
-    node.outputs.forEach((output, index) => values.set(output, results[index]!));
+    node.outputs.forEach((output, index) => {
+      const result = results[index];
+      if (result?.data.length !== elementCount(output.shape)) {
+        throw new ShapeError(
+          `Reference of ${node.operation.name}: expected ${elementCount(output.shape)} elements ${shapeText(output.shape)} as output ${index}, as infer says, got ${result?.data.length ?? 'none'}.`,
+        );
+      }
+      values.set(output, result);
+    });
   }
   return Object.fromEntries([...graph.outputs].map(([name, tensor]) => [name, values.get(tensor)!]));
 }
