@@ -22,6 +22,8 @@ LLAMA = dict(kind="Llama", hidden_size=48, intermediate_size=96, num_hidden_laye
 MISTRAL = {**LLAMA, "kind": "Mistral", "sliding_window": None}
 QWEN2 = {**LLAMA, "kind": "Qwen2"}
 QWEN3 = {**LLAMA, "kind": "Qwen3", "head_dim": 20}
+OLMO2 = dict(kind="Olmo2", hidden_size=24, intermediate_size=44, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2,
+             vocab_size=56, max_position_embeddings=512, rms_norm_eps=1e-6)
 
 LFM2 = dict(kind="Lfm2", hidden_size=40, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
             vocab_size=112, max_position_embeddings=512, norm_eps=1e-5, block_auto_adjust_ff_dim=False, tie_word_embeddings=False,
@@ -103,6 +105,10 @@ CASES = {
     "lfm2-seven-taps": {**LFM2, "conv_L_cache": 7, "layer_types": ["conv", "conv", "conv", "full_attention"], "block_auto_adjust_ff_dim": True,
                         "hidden_size": 56},
     "lfm2-attention": {**LFM2, "layer_types": ["full_attention"] * 4},
+    # Norms behind the sublayers, and over all heads together.
+    "olmo2": {**OLMO2, "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}},
+    "olmo2-biases": {**OLMO2, "attention_bias": True, "num_hidden_layers": 4, "num_attention_heads": 4, "head_dim": 10,
+                     "tie_word_embeddings": True},
 }
 
 

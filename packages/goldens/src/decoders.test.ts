@@ -35,7 +35,7 @@ async function goldenTensor(checkpoint: Checkpoint, name: string): Promise<Float
 
 test('there are goldens of every model type', async () => {
   const types = await Promise.all(names.map(async (name) => (await open(name)).config.modelType));
-  expect([...new Set(types)].sort()).toEqual(['lfm2', 'llama', 'mistral', 'qwen2', 'qwen3']);
+  expect([...new Set(types)].sort()).toEqual(['lfm2', 'llama', 'mistral', 'olmo2', 'qwen2', 'qwen3']);
 });
 
 describe.each(names)('%s', (name) => {

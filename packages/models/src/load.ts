@@ -44,6 +44,7 @@ const architectures: Readonly<Record<string, () => Promise<Architecture>>> = {
   lfm2: () => import('./lfm2.ts').then(({ lfm2Config, lfm2 }) => architecture(lfm2Config, lfm2)),
   mimo: () => import('./qwen2.ts').then(({ qwen2Config, qwen2 }) => architecture(qwen2Config, qwen2)),
   mistral: () => import('./mistral.ts').then(({ mistralConfig, mistral }) => architecture(mistralConfig, mistral)),
+  olmo2: () => import('./olmo2.ts').then(({ olmo2Config, olmo2 }) => architecture(olmo2Config, olmo2)),
   qwen2: () => import('./qwen2.ts').then(({ qwen2Config, qwen2 }) => architecture(qwen2Config, qwen2)),
   qwen3: () => import('./qwen3.ts').then(({ qwen3Config, qwen3 }) => architecture(qwen3Config, qwen3)),
 };

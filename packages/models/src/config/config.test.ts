@@ -2,6 +2,7 @@ import type { ConfigJson } from '@forerun/checkpoints';
 import { expect, test } from 'vitest';
 import { llamaConfig } from '../llama.ts';
 import { mistralConfig } from '../mistral.ts';
+import { olmo2Config } from '../olmo2.ts';
 import { qwen2Config } from '../qwen2.ts';
 import { qwen3Config } from '../qwen3.ts';
 
@@ -15,7 +16,13 @@ const shape = {
   max_position_embeddings: 512,
   rms_norm_eps: 1e-5,
 };
-const readers = { llama: llamaConfig, mistral: mistralConfig, qwen2: qwen2Config, qwen3: qwen3Config };
+const readers = {
+  llama: llamaConfig,
+  mistral: mistralConfig,
+  olmo2: olmo2Config,
+  qwen2: qwen2Config,
+  qwen3: qwen3Config,
+};
 type ModelType = keyof typeof readers;
 
 function read(modelType: ModelType, fields: ConfigJson) {
@@ -99,6 +106,7 @@ const refused: readonly (readonly [
     'model-config',
     'use_sliding_window',
   ],
+  ['olmo2', { clip_qkv: 8 }, 'unsupported-model', 'clip_qkv is 8'],
   ['qwen3', { use_sliding_window: 'no' }, 'model-config', 'use_sliding_window is "no"'],
   [
     'qwen3',
