@@ -6,7 +6,7 @@ export { judgeChain } from './chain/chain.ts';
 export type { Chance } from './chance/chance.ts';
 export { enumerateChances, inverseDraw, listChance } from './chance/chance.ts';
 export { draw } from './draw/draw.ts';
-export { targetProbabilities } from './draw/round-draws.ts';
+export { roundUniforms, targetProbabilities } from './draw/round-draws.ts';
 export { greedy } from './greedy/greedy.ts';
 export { philoxNoise, purposeStream } from './noise/philox-noise.ts';
 export type { DraftSource } from './rejection/multi-round.reference.ts';
