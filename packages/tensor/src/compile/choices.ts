@@ -60,7 +60,7 @@ export interface MeasuredChoice {
 }
 
 /** Changes with the kernels: answers of another version are forgotten. */
-const tableVersion = 2;
+const tableVersion = 3;
 
 const defaultMargin = 0.03;
 

@@ -1,5 +1,5 @@
 import type { Device } from '../device/device.ts';
-import { ArgumentError } from '../errors.ts';
+import { ArgumentError, ForerunError } from '../errors.ts';
 import { elementCount } from '../graph/dtype.ts';
 import type { Graph, GraphNode } from '../graph/graph.ts';
 import type { Operand } from '../graph/operation.ts';
@@ -10,7 +10,8 @@ import type { AnyKernel } from '../kernel/define-kernel.ts';
 import type { Grid } from '../kernel/grid.ts';
 import type { WeightStore } from '../run/weight-store.ts';
 import type { ChoiceTable } from './choices.ts';
-import type { Arithmetic, BufferView, Lowering } from './lowering.ts';
+import type { Arithmetic, BufferView, Lowering, LoweringContext } from './lowering.ts';
+import { planPrepared, sameForm } from './prepared.ts';
 
 /** A dispatch with its kernel chosen and its buffers named, not yet allocated. */
 export interface PlannedDispatch {
@@ -53,6 +54,9 @@ export function lower(
   const view = (tensor: Tensor): BufferView => {
     const known = views.get(tensor);
     if (known) return known;
+    if (prepared.rows.get(tensor)?.plain === false) {
+      throw new ForerunError('lowering', `Tensor ${tensor.id} is written prepared alone, but was asked for as it is.`);
+    }
     const made = scratch(elementCount(tensor.shape) * 4, `tensor ${tensor.id}`);
     views.set(tensor, made);
     return made;
@@ -63,20 +67,41 @@ export function lower(
       `Expected a ${kind.name} as operand, got a ${operand?.constructor?.name ?? typeof operand}.`,
     );
   };
+  const context: LoweringContext = {
+    device,
+    arithmetic,
+    choices,
+    weight: (operand) => weights.parts(expect(operand, Weight)),
+    weights: (group) => weights.grouped(group),
+  };
+  const prepared = planPrepared(graph, nodes, context);
+  const planned = (tensor: Tensor) => prepared.rows.get(prepared.original(tensor));
+  const rowViews = new Map(
+    [...prepared.rows].map(([tensor, { form, rowBytes }]) => {
+      const rows = elementCount(tensor.shape) / form.width;
+      return [tensor, scratch(rows * rowBytes, `tensor ${tensor.id}, prepared`)] as const;
+    }),
+  );
   for (const { tensor } of graph.inputs) view(tensor);
   for (const { tensor, data } of graph.constants) {
     views.set(tensor, { source: { kind: 'fixed', buffer: device.constants.get(data) } });
   }
   for (const node of nodes) {
     for (const operand of node.operands) if (operand instanceof State) states.add(operand);
+    // Another name for what has no plain values is read through its rows alone.
+    if (node.operation.renames && planned(node.outputs[0]!)?.plain === false) continue;
     const lowering: Lowering = {
-      device,
-      arithmetic,
-      choices,
+      ...context,
       tensor: (operand) => view(expect(operand, Tensor)),
       state: (operand) => ({ source: { kind: 'state', state: expect(operand, State) } }),
-      weight: (operand) => weights.parts(expect(operand, Weight)),
-      weights: (group) => weights.grouped(group),
+      prepared: (tensor, form) => {
+        const own = planned(tensor);
+        return own && sameForm(own.form, form) ? rowViews.get(prepared.original(tensor)) : undefined;
+      },
+      wanted: (output) => {
+        const own = prepared.rows.get(output);
+        return own && { form: own.form, rows: rowViews.get(output)!, plain: own.plain };
+      },
       alias: (output, target) => void views.set(output, target),
       scratch,
       dispatch: (kernel, request) =>

@@ -65,6 +65,39 @@ export interface DispatchRequest<Constants, Bindings extends string, Uniforms ex
  */
 export type Arithmetic = 'f32' | 'f16' | 'i8';
 
+/**
+ * Rows of an activation as a matrix kernel of whole blocks reads them (`ops/linear/prepared-rows.wgsl.ts`). Forms are the same when all of
+ * their fields are.
+ */
+export interface PreparedForm {
+  readonly arithmetic: Arithmetic;
+  /** Lanes along K of the kernel that reads them. */
+  readonly lanes: number;
+  /** K. */
+  readonly width: number;
+  /** The root-mean-square norm in front of the matrix: rows come times `gain + offset`, with their squares. */
+  readonly norm?: { readonly gain: Weight | undefined; readonly offset: number };
+}
+
+/** A tensor that a node reads prepared, and in which form. */
+export interface PreparedRead {
+  readonly tensor: Tensor;
+  readonly form: PreparedForm;
+  readonly rowBytes: number;
+}
+
+/** An output that is wanted prepared. */
+export interface PreparedOutput {
+  readonly form: PreparedForm;
+  /** The rows, which the node writes. */
+  readonly rows: BufferView;
+  /** Whether somebody reads its plain values too. */
+  readonly plain: boolean;
+}
+
+/** What is known before the first node is lowered. */
+export type LoweringContext = Pick<Lowering, 'device' | 'arithmetic' | 'choices' | 'weight' | 'weights'>;
+
 /** What an operation sees while it chooses its kernels. */
 export interface Lowering {
   readonly device: Device;
@@ -80,6 +113,10 @@ export interface Lowering {
   weight(weight: Operand): readonly WeightPart[];
   /** Where weights that are read together lie, if they are adjacent rows of one part; undefined otherwise. */
   weights(weights: readonly Weight[]): WeightPart | undefined;
+  /** The rows of a tensor in a form, where what made it wrote them so. */
+  prepared(tensor: Tensor, form: PreparedForm): BufferView | undefined;
+  /** The form in which an output is wanted, if any. */
+  wanted(output: Tensor): PreparedOutput | undefined;
   /** Makes `output` another name for `view`. */
   alias(output: Tensor, view: BufferView): void;
   /** Scratch for this node alone. */

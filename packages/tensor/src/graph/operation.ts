@@ -1,4 +1,4 @@
-import type { Lowering } from '../compile/lowering.ts';
+import type { Lowering, LoweringContext, PreparedForm, PreparedRead } from '../compile/lowering.ts';
 import type { DType, TensorSpec } from './dtype.ts';
 import type { GraphNode } from './graph.ts';
 import type { State } from './state.ts';
@@ -40,6 +40,19 @@ export interface Operation<Attributes extends object = object> {
   reference(operands: readonly NdArray[], attributes: Attributes): readonly NdArray[];
   /** Chooses kernels and appends their dispatches. */
   lower(lowering: Lowering, node: GraphNode<Attributes>): void;
+  /** Whether its output is its operand under another shape. */
+  readonly renames?: boolean;
+  /**
+   * What it would rather read prepared than plain, if anything, asked before nodes are lowered; `offered` says whether what makes a tensor
+   * can write it in a form.
+   */
+  readsPrepared?(
+    context: LoweringContext,
+    node: GraphNode<Attributes>,
+    offered: (tensor: Tensor, form: PreparedForm) => boolean,
+  ): PreparedRead | undefined;
+  /** Whether its kernels can write its only output in this form, beside its plain values or instead of them. */
+  offersPrepared?(context: LoweringContext, node: GraphNode<Attributes>, form: PreparedForm): boolean;
 }
 
 /** Declares an operation; only fixes its types. */

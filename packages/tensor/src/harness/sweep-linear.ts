@@ -9,7 +9,8 @@ import { defineOperation } from '../graph/operation.ts';
 import type { WeightFormat } from '../graph/weight.ts';
 import { Weight, weightBytes } from '../graph/weight.ts';
 import type { FusedLinearAttributes } from '../ops/linear/fused-linear.ts';
-import { fusedLinearOperation, fusedLinearPlan } from '../ops/linear/fused-linear.ts';
+import { matmulOf, matvecOf } from '../ops/linear/choose-linear.ts';
+import { fusedLinearKernels, fusedLinearOperation } from '../ops/linear/fused-linear.ts';
 import type { LinearChoice } from '../ops/linear/linear-choice.ts';
 import {
   cutText,
@@ -22,7 +23,6 @@ import {
 import { linearDeviceKind } from '../ops/linear/linear-device.ts';
 import { linearQuestion, questionKey } from '../ops/linear/linear-question.ts';
 import type { LinearSlots } from '../ops/linear/linear-slots.ts';
-import { lowerLinear, matmulOf, matvecOf } from '../ops/linear/lower-linear.ts';
 import { Commands } from '../run/commands.ts';
 import { deviceTimer } from '../run/time-choices.ts';
 import { WeightStore } from '../run/weight-store.ts';
@@ -129,8 +129,7 @@ class Check {
     const choice: LinearChoice = { ...linearChoice(device, arithmetic), ...chosen };
     const operation = defineOperation<FusedLinearAttributes>({
       ...fusedLinearOperation,
-      lower: (lowering, { operands, attributes, outputs }) =>
-        lowerLinear(lowering, fusedLinearPlan(operands, attributes, outputs), choice),
+      ...fusedLinearKernels(choice),
     });
     const graph = trace((traced) => {
       const x = traced.input('x', [rows, width]);

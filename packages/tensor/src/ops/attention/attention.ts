@@ -1,5 +1,7 @@
 import { ArgumentError, DTypeError, ShapeError } from '../../errors.ts';
+import type { AdapterKind } from '../../device/device.ts';
 import { elementCount, shapeText } from '../../graph/dtype.ts';
+import type { GraphNode } from '../../graph/graph.ts';
 import { defineOperation } from '../../graph/operation.ts';
 import type { State } from '../../graph/state.ts';
 import { expectDType, expectShape } from '../../graph/expect.ts';
@@ -11,7 +13,7 @@ import { cacheLayout } from '../append/cache.ts';
 import { attentionReference } from './attention.reference.ts';
 import { attentionFamilies, flashRows } from './family.ts';
 import { lowerFlash } from './lower-flash.ts';
-import { lowerSplit } from './lower-split.ts';
+import { lowerSplit, splitOffers } from './lower-split.ts';
 import type { AttentionAttributes } from './operands.ts';
 import { attentionOperands } from './operands.ts';
 
@@ -28,13 +30,19 @@ export const attentionOperation = defineOperation<AttentionAttributes>({
     return [attentionReference(q, { keys, values }, rows, attributes)];
   },
   lower(lowering, node) {
-    const { tree, family, method } = node.attributes;
     const { kind } = lowering.device.adapter;
-    const chosen = method ?? (!tree && (node.outputs[0]!.shape[0] ?? 0) >= flashRows[kind] ? 'flash' : 'split');
-    if (chosen === 'flash') lowerFlash(lowering, node);
-    else lowerSplit(lowering, node, family ?? attentionFamilies[kind]);
+    if (methodOf(node, kind) === 'flash') lowerFlash(lowering, node);
+    else lowerSplit(lowering, node, node.attributes.family ?? attentionFamilies[kind]);
   },
+  offersPrepared: ({ device }, node, form) =>
+    methodOf(node, device.adapter.kind) === 'split' && splitOffers(node, form),
 });
+
+/** Which kernels a node takes: tiles of queries, or keys split into partials. */
+function methodOf({ attributes, outputs }: GraphNode<AttentionAttributes>, kind: AdapterKind): 'flash' | 'split' {
+  const { tree, method } = attributes;
+  return method ?? (!tree && (outputs[0]!.shape[0] ?? 0) >= flashRows[kind] ? 'flash' : 'split');
+}
 
 function check(
   q: Tensor,

@@ -1,5 +1,7 @@
 import type { Binding } from '../../kernel/define-kernel.ts';
 import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
+import type { WrittenRows } from '../linear/linear-slots.ts';
+import { keptQuadWgsl, rowBindings, rowUnit, rowWriter } from '../linear/prepared-rows.wgsl.ts';
 import type { AttentionFamily } from './family.ts';
 
 /** Constants of the combine kernel. */
@@ -8,6 +10,7 @@ export interface CombineConstants extends AttentionFamily {
   readonly valueDim: number;
   readonly window: number | undefined;
   readonly partialBlocks: number;
+  readonly written?: WrittenRows | undefined;
 }
 
 /** What the combine kernel reads. */
@@ -16,6 +19,8 @@ export interface CombineParts {
   readonly sinks: boolean;
   /** Whether each row has a first position of its own. */
   readonly begins: boolean;
+  /** The output as the rows that a matrix wants prepared; a row has the heads one after another. */
+  readonly written?: WrittenRows | undefined;
 }
 
 /** What differs between widths and capacities that share a pipeline; `sinkBegin` is the first element of the sinks in their binding. */
@@ -27,24 +32,47 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
  * Folds the partials of each (row, head): blocks in order into spans, spans in order into the row, then divides by the sum of weights.
  * A lane owns columns of the output; rows that are not in use become zeros.
  */
-export function combineKernel({ sinks, begins }: CombineParts) {
+export function combineKernel(parts: CombineParts) {
+  const { sinks, begins, written } = parts;
   const bindings: Record<string, Binding> = {
     partials: read('f32'),
     depths: read('u32'),
     count: read('u32'),
     ...(begins ? { begins: read('u32') } : {}),
     ...(sinks ? { sinks: read('f32') } : {}),
-    y: write('f32'),
+    ...(written ? rowBindings(written.form) : {}),
+    ...(written?.plain === false ? {} : { y: write('f32') }),
   };
+  const writes = written ? `-writes-${written.form.arithmetic}` : '';
   return defineKernel({
-    name: `attention-combine${begins ? '-begins' : ''}${sinks ? '-sinks' : ''}`,
+    name: `attention-combine${begins ? '-begins' : ''}${sinks ? '-sinks' : ''}${writes}`,
     bindings,
     uniforms,
-    wgsl: (c: CombineConstants) => combineWgsl(c, { sinks, begins }),
+    features: written?.form.arithmetic === 'f16' ? ['shader-f16'] : [],
+    // What is written follows from the constants too, since they tell pipelines apart.
+    wgsl: (c: CombineConstants) => combineWgsl(c, { sinks, begins, written: c.written }),
   });
 }
 
-function combineWgsl(c: CombineConstants, { sinks, begins }: CombineParts): string {
+/** WGSL of the tail: a head's values meet in workgroup memory, and go on from there in units. */
+function keptWgsl({ valueDim, written }: CombineConstants, threads: number) {
+  if (!written) return { functions: '', tail: '' };
+  const unit = rowUnit[written.form.arithmetic];
+  const units = valueDim / unit;
+  return {
+    functions: /* wgsl */ `
+var<workgroup> kept: array<f32, ${valueDim}>;
+${keptQuadWgsl}
+${rowWriter(written.form)}`,
+    tail: /* wgsl */ `
+  workgroupBarrier();
+  for (var item = lane; item < ${units}u; item += ${threads}u) {
+    prepareUnit(row, head * ${units}u + item, item * ${unit / 4}u);
+  }`,
+  };
+}
+
+function combineWgsl(c: CombineConstants, { sinks, begins, written }: CombineParts): string {
   const { lanes, block, spanBlocks, partialBlocks, valueDim, heads } = c;
   const cols = range(Math.ceil(valueDim / lanes));
   const spanPartials = spanBlocks / partialBlocks;
@@ -97,8 +125,15 @@ ${fold('row', { top: 'tops[g]', total: 'totals[g]', column: (i) => `spans[min(fr
     }
     workgroupBarrier();`;
   const step = spanPartials === 1 ? blocks('row') : groups === 1 ? oneByOne : together;
+  const { functions, tail } = keptWgsl(c, lanes * groups);
+  const store = (i: number) =>
+    [
+      ...(written?.plain === false ? [] : [`y[out + ${i * lanes}u] = row${i} * factor;`]),
+      ...(written ? [`kept[column + ${i * lanes}u] = row${i} * factor;`] : []),
+    ].join(' ');
   return /* wgsl */ `
 const lowest = -3.0e38;
+${functions}
 ${
   groups === 1
     ? ''
@@ -144,7 +179,8 @@ ${
 }
   }
   if (group == 0u) {
-${each(cols, (i) => `    ${guarded(i, `y[out + ${i * lanes}u] = row${i} * factor;`)}`)}
+${each(cols, (i) => `    ${guarded(i, store(i))}`)}
   }
+  ${tail}
 }`;
 }

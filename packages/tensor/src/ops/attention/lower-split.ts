@@ -1,5 +1,7 @@
-import type { Lowering } from '../../compile/lowering.ts';
+import type { Lowering, PreparedForm } from '../../compile/lowering.ts';
 import type { GraphNode } from '../../graph/graph.ts';
+import { rowBuffers, rowFormOf } from '../linear/lower-linear.ts';
+import { rowUnit } from '../linear/prepared-rows.wgsl.ts';
 import { combineKernel } from './combine.wgsl.ts';
 import { elementAccess } from './elements.ts';
 import type { Grid } from '../../kernel/grid.ts';
@@ -10,6 +12,18 @@ import { attentionOperands, attentionSizes } from './operands.ts';
 import type { SplitDispatch } from './split-question.ts';
 import { splitQuestion, splitText } from './split-question.ts';
 import { splitKernel } from './split.wgsl.ts';
+
+/** Whether the combine kernel can write its output in a form: each head whole units of a row. */
+export function splitOffers(
+  { operands, outputs, attributes }: GraphNode<AttentionAttributes>,
+  form: PreparedForm,
+): boolean {
+  const [, heads, valueDim] = outputs[0]!.shape as readonly [number, number, number];
+  const { begins, sinks } = attentionOperands(operands, attributes);
+  // Partials, depths, count, what there is of begins and sinks, the values; and rows with their gain.
+  const bindings = 4 + (begins ? 1 : 0) + (sinks ? 1 : 0) + (form.norm?.gain ? 2 : 1);
+  return heads * valueDim === form.width && valueDim % rowUnit[form.arithmetic] === 0 && bindings <= 8;
+}
 
 /** Appends the partial and the combine kernel, once for each pass of rows. */
 export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttributes>, own: AttentionFamily): void {
@@ -23,7 +37,9 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
   const score = { scale, ...(softcap === undefined ? {} : { softcap }) };
   const sinkPart = sinks && lowering.weight(sinks)[0]!;
   const known = (bound: number) => (bound > 0 ? Math.min(bound, capacity) : capacity);
-  const combine = combineKernel({ sinks: sinkPart !== undefined, begins: begins !== undefined });
+  const wanted = lowering.wanted(node.outputs[0]!);
+  const written = wanted && { form: rowFormOf(lowering, wanted.form), plain: wanted.plain };
+  const combine = combineKernel({ sinks: sinkPart !== undefined, begins: begins !== undefined, written });
 
   /** The kernels of one pass of rows in a cut. */
   const passOf = (family: AttentionFamily, rowBegin: number) => {
@@ -50,7 +66,7 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
       },
       combine: {
         kernel: combine,
-        constants,
+        constants: { ...constants, ...(written ? { written } : {}) },
         uniforms: { ...uniforms, sinkBegin: sinkPart ? sinkPart.rowOffset * heads : 0 },
         workgroups: (): Grid => [heads, passRows, 1],
       },
@@ -95,7 +111,8 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
         count: lowering.tensor(count),
         ...(begins ? { begins: lowering.tensor(begins) } : {}),
         ...(sinkPart ? { sinks: sinkPart.codes } : {}),
-        y: lowering.tensor(node.outputs[0]!),
+        ...(wanted ? rowBuffers(lowering, wanted.form, wanted.rows) : {}),
+        ...(wanted?.plain === false ? {} : { y: lowering.tensor(node.outputs[0]!) }),
       },
       bytes: (bound) => passRows * heads * (valueDim + 2) * 4 * Math.ceil(known(bound) / partialKeys),
     });

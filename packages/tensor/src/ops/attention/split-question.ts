@@ -73,6 +73,8 @@ function buffersOf(sizes: AttentionSizes, positions: number, partialBytes: numbe
     sinks: { bytes: heads * 4 },
     partials: { bytes: partialBytes },
     y: { bytes: rows * heads * valueDim * 4 },
+    prepared: { bytes: 2 * rows * heads * valueDim * 4 },
+    preparedGain: { bytes: heads * valueDim * 4 },
   };
 }
 

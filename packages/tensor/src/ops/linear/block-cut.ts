@@ -1,12 +1,12 @@
 /** How kernels that walk whole blocks are cut by default, and the other cuts of the same order of sums that are worth timing. */
 import type { Arithmetic } from '../../compile/lowering.ts';
-import { carried } from './carried.ts';
+import { balanced, carried, mostCarried } from './carried.ts';
 import type { LinearDeviceKind } from './linear-device.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf } from './linear-slots.ts';
 import { blockMemoryBytes } from './matvec-blocks.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
-import { rowTiles } from './prepare-rows.wgsl.ts';
+import { rowTiles } from './prepared-rows.wgsl.ts';
 import { rowBlockCount, stageWorkgroup } from './stage-rows.wgsl.ts';
 
 /** Workgroup memory up to which two workgroups fit on a core of every device. */
@@ -29,9 +29,6 @@ function stagedTiles(device: LinearDeviceKind, slots: LinearSlots, cut: MatvecCu
   return counts.find((count) => fits(count, bytes)) ?? (fits(1, device.memoryBytes) ? 1 : 0);
 }
 
-/** Rows are exchanged by halves, so a lane carries a power of two. */
-const powerOfTwo = (count: number): number => 2 ** Math.ceil(Math.log2(count));
-
 /** The default cut: for one or two rows staged in the kernel, for more prepared once for all workgroups. */
 export function blockCut(device: LinearDeviceKind, slots: LinearSlots, arithmetic: Arithmetic): MatvecCut {
   const lanes = blockLanes(device, slots.width);
@@ -44,7 +41,13 @@ export function blockCut(device: LinearDeviceKind, slots: LinearSlots, arithmeti
   } as const;
   if (device.kind === 'software') {
     const outputs = Math.max(1, 4 / matrices);
-    return { ...base, outputs, rows: Math.min(4, powerOfTwo(slots.rows)), ahead: 1, blocks: { tiles: 0 } };
+    return {
+      ...base,
+      outputs,
+      rows: Math.min(4, 2 ** Math.ceil(Math.log2(slots.rows))),
+      ahead: 1,
+      blocks: { tiles: 0 },
+    };
   }
   if (slots.rows <= 2) {
     // More weight rows a lane share what is staged; fewer make more groups of lanes, which a small matrix needs.
@@ -60,7 +63,7 @@ export function blockCut(device: LinearDeviceKind, slots: LinearSlots, arithmeti
   const cut = { ...base, outputs, rows, ahead: 1, blocks: { tiles: 0 } };
   // Without subgroups lanes exchange their sums through memory, which many sums may not fit.
   if (blockMemoryBytes({ slots, cut }) <= device.memoryBytes) return cut;
-  return { ...cut, outputs: Math.max(1, outputs / 2), rows: Math.max(1, rows / 2) };
+  return { ...cut, outputs: Math.max(1, outputs / 2), rows: Math.ceil(rows / 2) };
 }
 
 /** Other cuts that give the same bits, the default first: candidates of the choice table. */
@@ -68,8 +71,9 @@ export function blockCandidates(device: LinearDeviceKind, slots: LinearSlots, ar
   const first = blockCut(device, slots, arithmetic);
   const matrices = matricesOf(slots);
   const found = new Map([[JSON.stringify(first), first]]);
-  const most = Math.min(8, powerOfTwo(slots.rows));
-  for (const rows of most >= 4 ? [most / 2, most] : [most]) {
+  const most =
+    slots.rows > mostCarried / 2 ? [mostCarried / 2, mostCarried] : [2, 4].filter((n) => n >= slots.rows / 2);
+  for (const rows of new Set(most.map((count) => balanced(slots.rows, count)))) {
     const least = rows >= 4 ? 2 : 1;
     for (const outputs of [1, 2, 4, 8].filter((n) => n >= Math.max(least, matrices) && n * rows <= 32)) {
       const cut = { ...first, outputs: outputs / matrices, rows };

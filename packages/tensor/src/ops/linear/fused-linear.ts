@@ -8,8 +8,9 @@ import { apply, evaluate, input } from '../elementwise/expression.ts';
 import { rmsNormOperation } from '../rms-norm/rms-norm.ts';
 import { linearOperation } from './linear.ts';
 import { linearReference } from './linear.reference.ts';
+import type { LinearChoice } from './linear-choice.ts';
 import type { LinearPlan } from './lower-linear.ts';
-import { lowerLinear } from './lower-linear.ts';
+import { linearKernels } from './lower-linear.ts';
 
 /** What is fused into a linear operation. */
 export interface FusedLinearAttributes {
@@ -111,6 +112,13 @@ function gated(gate: string, [first, second]: readonly NdArray[]): NdArray {
   return { ...first!, data };
 }
 
+/** How a fused node is lowered, with its kernels chosen otherwise than by the table where a test or a benchmark says so. */
+export const fusedLinearKernels = (choice?: LinearChoice) =>
+  linearKernels<FusedLinearAttributes>(
+    ({ operands, attributes, outputs }) => fusedLinearPlan(operands, attributes, outputs),
+    choice,
+  );
+
 /** Linear operations of one input with their norm, biases, gate or residual; what fusion makes of them. */
 export const fusedLinearOperation: Operation<FusedLinearAttributes> = defineOperation<FusedLinearAttributes>({
   name: 'fused-linear',
@@ -129,7 +137,5 @@ export const fusedLinearOperation: Operation<FusedLinearAttributes> = defineOper
     if (!residual) return outputs;
     return outputs.map((output) => ({ ...output, data: output.data.map((value, i) => value + residual.data[i]!) }));
   },
-  lower(lowering, { operands, attributes, outputs }) {
-    lowerLinear(lowering, fusedLinearPlan(operands, attributes, outputs));
-  },
+  ...fusedLinearKernels(),
 });

@@ -16,6 +16,7 @@ import { blockCandidates, blockCut, blockLanes } from './block-cut.ts';
 import { carried } from './carried.ts';
 import { matrixCandidates } from './matrix-cut.ts';
 import type { MatrixCut } from './matmul-matrix.wgsl.ts';
+import { writesRows, writingCut } from './written-cut.ts';
 import { walksBlocks } from './matvec-blocks.wgsl.ts';
 import { hasHalfKernel } from './matvec-f16.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
@@ -82,9 +83,17 @@ export function unitCut(
 
 /** How the decode kernel cuts these slots on a device of this kind. */
 export function matvecCut(device: LinearDeviceKind, slots: LinearSlots, arithmetic: Arithmetic = 'f32'): MatvecCut {
-  if (takesBlocks(device.kind, slots, arithmetic)) return blockCut(device, slots, arithmetic);
-  const cut = unitCut(device, slots);
+  if (takesBlocks(device.kind, slots, arithmetic))
+    return writingCut(device, slots, blockCut(device, slots, arithmetic));
+  const cut = writingCut(device, slots, unitCut(device, slots));
   return arithmetic === 'f16' && hasHalfKernel(slots) ? { ...cut, arithmetic } : cut;
+}
+
+/** Those of these cuts that can write what the slots want written, each made to. */
+function writing(device: LinearDeviceKind, slots: LinearSlots, cuts: readonly MatvecCut[]): readonly MatvecCut[] {
+  const [first, ...others] = cuts.map((cut) => writingCut(device, slots, cut));
+  const able = [first!, ...others.filter((cut) => writesRows(device, slots, cut))];
+  return [...new Map(able.map((cut) => [JSON.stringify(cut), cut])).values()];
 }
 
 /** Other cuts of the same order of sums: weight rows a lane, and loads ahead. */
@@ -116,14 +125,14 @@ export function linearFamilies(
 ): readonly MatvecFamily[] {
   const blocks: MatvecFamily = {
     name: `blocks of ${blockLanes(device, slots.width)} lanes`,
-    cuts: (own) => blockCandidates(device, own, arithmetic),
+    cuts: (own) => writing(device, own, blockCandidates(device, own, arithmetic)),
   };
   const words: MatvecFamily = {
     name: `words of ${matvecLanes(device.kind, slots.format, slots.width)} lanes`,
     cuts: (own) => {
       const half = arithmetic === 'f16' && hasHalfKernel(own);
       const first: MatvecCut = { ...unitCut(device, own), ...(half ? { arithmetic } : {}) };
-      return [first, ...unitCandidates(first, own)];
+      return writing(device, own, [first, ...unitCandidates(first, own)]);
     },
   };
   const byBlocks = takesBlocks(device.kind, slots, arithmetic);

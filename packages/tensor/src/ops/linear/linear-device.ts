@@ -17,6 +17,8 @@ export interface LinearDeviceKind {
   readonly subgroupLanes: number;
   /** Workgroup memory that a kernel may use, in bytes. */
   readonly memoryBytes: number;
+  /** Most invocations of a workgroup; without, what every device allows. */
+  readonly invocations?: number;
   /** None where subgroup matrices are off. */
   readonly matrices?: MatrixUnits;
 }
@@ -26,13 +28,14 @@ export function linearDeviceKind(device: Device): LinearDeviceKind {
   const subgroupLanes = device.has('subgroups') ? (device.gpu.adapterInfo.subgroupMinSize ?? 0) : 0;
   // More would leave little of it for other workgroups on the same core.
   const memoryBytes = Math.min(device.limits.maxComputeWorkgroupStorageSize, 32_768);
-  const kind = { kind: device.adapter.kind, subgroupLanes, memoryBytes };
+  const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } = device.limits;
+  const invocations = Math.min(maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX);
+  const kind = { kind: device.adapter.kind, subgroupLanes, memoryBytes, invocations };
   if (device.matrices.length === 0) return kind;
-  const { maxComputeInvocationsPerWorkgroup: invocations, maxComputeWorkgroupSizeX } = device.limits;
   const matrices: MatrixUnits = {
     configs: device.matrices,
     lanes: device.gpu.adapterInfo.subgroupMaxSize ?? 0,
-    invocations: Math.min(invocations, maxComputeWorkgroupSizeX),
+    invocations,
   };
   return matrices.lanes > 0 ? { ...kind, matrices } : kind;
 }

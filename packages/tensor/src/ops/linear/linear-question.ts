@@ -8,7 +8,9 @@ import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf, segmentAlignment } from './linear-slots.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
-import { preparedRowBytes, prepareRowsKernel } from './prepare-rows.wgsl.ts';
+import { prepareRowsKernel } from './prepare-rows.wgsl.ts';
+import type { RowForm } from './prepared-rows.wgsl.ts';
+import { preparedRowBytes } from './prepared-rows.wgsl.ts';
 
 /** A kernel of these slots with its constants and grid. */
 export interface CutKernel {
@@ -36,20 +38,22 @@ export function preparedFor(cut: object): PreparedFor | undefined {
 
 /** What tells a question apart: the arithmetic, the shape, and what is fused. */
 export function questionKey(kind: string, slots: LinearSlots, arithmetic: Arithmetic): string {
-  const { format, rows, width, outputs, segments, norm, gate, residual, biases } = slots;
+  const { format, rows, width, outputs, segments, norm, gate, residual, biases, written } = slots;
   const parts = [
     ...(norm ? ['norm'] : []),
     ...(gate === undefined ? [] : [gate]),
     ...(segments.length > 1 ? [segments.map(({ begin, end }) => end - begin).join('+')] : []),
     ...(biases.some((bias) => bias !== undefined) ? ['bias'] : []),
     ...(residual ? ['residual'] : []),
+    ...(written ? [`writes ${written.form.arithmetic}${written.form.norm ? ' normed' : ''}`] : []),
+    ...(written?.plain ? ['and plain'] : []),
   ];
   return [kind, arithmetic, format, `${rows}x${width}>${outputs}`, ...parts].join(' ');
 }
 
 /** Bytes of what a kernel of these slots binds. */
 function buffersOf(slots: LinearSlots, rowBytes: number): Record<string, TimedBuffer> {
-  const { format, rows, width, outputs, rowOffset, segments, norm, biases, residual } = slots;
+  const { format, rows, width, outputs, rowOffset, segments, norm, biases, residual, written } = slots;
   const { codes, scales } = weightBytes(format, rowOffset + outputs * matricesOf(slots), width);
   const words = segments.reduce(
     (sum, { stride }) => sum + Math.ceil((rows * stride) / segmentAlignment) * segmentAlignment,
@@ -60,17 +64,21 @@ function buffersOf(slots: LinearSlots, rowBytes: number): Record<string, TimedBu
     codes: { bytes: codes, streamed: true },
     ...(scales > 0 ? { scales: { bytes: scales, streamed: true } } : {}),
     ...(norm?.gainRow === undefined ? {} : { gain: { bytes: (norm.gainRow + 1) * width * 4 } }),
-    ...(norm?.prepared ? { squares: { bytes: rows * 4 } } : {}),
     ...Object.fromEntries(
       biases.flatMap((bias, i) => (bias === undefined ? [] : [[`bias${i}`, { bytes: (bias + outputs) * 4 }]])),
     ),
+    ...(norm?.prepared ? { squares: { bytes: rows * 4 } } : {}),
     ...(residual ? { residual: { bytes: words * 4 } } : {}),
+    ...(written ? { prepared: { bytes: rows * preparedRowBytes(written.form) } } : {}),
+    ...(written?.form.norm?.gainRow === undefined
+      ? {}
+      : { preparedGain: { bytes: (written.form.norm.gainRow + 1) * outputs * 4 } }),
     y: { bytes: words * 4 },
   };
 }
 
-/** Dispatches of one cut: the kernel, after the one that prepares its rows where it has one. */
-function work(slots: LinearSlots, cut: object, made: CutKernel): TimedDispatch[] {
+/** Dispatches of one cut: the kernel, after the one that prepares its rows where that is not done by what makes them. */
+function work(slots: LinearSlots, cut: object, made: CutKernel, ready: boolean): TimedDispatch[] {
   const { rows, width, norm } = slots;
   const matrix = (buffers: Record<string, TimedBuffer>): TimedDispatch => ({
     kernel: made.kernel,
@@ -81,26 +89,22 @@ function work(slots: LinearSlots, cut: object, made: CutKernel): TimedDispatch[]
   });
   const wanted = preparedFor(cut);
   if (!wanted) return [matrix(buffersOf(made.slots, width * 4))];
-  const constants = { ...wanted, width, norm };
-  const bytes = preparedRowBytes(constants);
-  const aside: Record<string, TimedBuffer> = {
-    ...(bytes.scales > 0 ? { rowScales: { bytes: rows * bytes.scales } } : {}),
-    ...(bytes.squares > 0 ? { squares: { bytes: rows * bytes.squares } } : {}),
-  };
-  const { squares: _, ...others } = buffersOf(made.slots, bytes.pieces);
+  const constants: RowForm = { ...wanted, width, norm };
+  const rowBytes = preparedRowBytes(constants);
+  const product = matrix(buffersOf(made.slots, rowBytes));
+  if (ready) return [product];
   const prepare: TimedDispatch = {
     kernel: prepareRowsKernel(constants) as unknown as AnyKernel,
     constants,
     uniforms: {},
     buffers: {
       x: { bytes: rows * width * 4 },
-      ...(norm?.gainRow === undefined ? {} : { gain: { bytes: (norm.gainRow + 1) * width * 4 } }),
-      pieces: { bytes: rows * bytes.pieces },
-      ...aside,
+      ...(norm?.gainRow === undefined ? {} : { preparedGain: { bytes: (norm.gainRow + 1) * width * 4 } }),
+      prepared: { bytes: rows * rowBytes },
     },
     workgroups: rows,
   };
-  return [prepare, matrix({ ...others, ...aside })];
+  return [prepare, product];
 }
 
 /** The question which of several cuts to take. */
@@ -110,11 +114,13 @@ export function linearQuestion<Cut extends object>(options: {
   readonly name: (cut: Cut) => string;
   readonly slots: LinearSlots;
   readonly kernel: (slots: LinearSlots, cut: Cut) => CutKernel;
+  /** Whether what makes `x` prepares its rows. */
+  readonly ready?: boolean;
 }): ChoiceQuestion<Cut> {
-  const { key, candidates, name, kernel } = options;
+  const { key, candidates, name, kernel, ready = false } = options;
   // Where in a group of weights these lie changes no time.
   const slots = { ...options.slots, rowOffset: 0 };
-  return { key, candidates, name, work: (cut) => work(slots, cut, kernel(slots, cut)) };
+  return { key, candidates, name, work: (cut) => work(slots, cut, kernel(slots, cut), ready) };
 }
 
 /** Rows at which orders of sums are compared: mostly one, since most passes of most models have one. */
@@ -140,7 +146,7 @@ export function familyQuestion(options: {
       comparedRows.flatMap((rows) => {
         const own = { ...slots, rows, rowOffset: 0 };
         const [cut] = cuts(own) as readonly [MatvecCut];
-        return work(own, cut, kernel(own, cut));
+        return work(own, cut, kernel(own, cut), false);
       }),
   };
 }

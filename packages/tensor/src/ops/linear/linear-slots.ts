@@ -5,6 +5,8 @@ import { read, write } from '../../kernel/define-kernel.ts';
 import { activationWgsl } from '../../wgsl/activation.ts';
 import { quadFunction, quadType, weightReader } from '../../wgsl/weight-reader.ts';
 import { apply, input, wgsl, wgslLiteral } from '../elementwise/expression.ts';
+import type { RowForm } from './prepared-rows.wgsl.ts';
+import { rowBindings } from './prepared-rows.wgsl.ts';
 
 /**
  * Outputs `begin ..< end` of a matrix, which go to a stretch of `y` of their own: output o of row m to column `column + o - begin` of
@@ -27,7 +29,7 @@ export interface LinearNorm {
   readonly offset: number;
   /** Row of the binding `gain` that is the gain; none: all ones. */
   readonly gainRow: number | undefined;
-  /** Whether `x` comes multiplied by the gain, with its sums of squares in the binding `squares`. Same bits either way. */
+  /** Whether `x` comes multiplied by the gain, its squares summed (in part) by what prepared it. Same bits either way. */
   readonly prepared: boolean;
 }
 
@@ -54,7 +56,20 @@ export interface LinearSlots {
   readonly gate?: string;
   /** `y = residual + …`, in the layout of `y`. */
   readonly residual: boolean;
+  /** The only output as the rows that its readers want prepared, in the binding `prepared`. */
+  readonly written?: WrittenRows;
 }
+
+/** What a kernel writes for matrices that read its output. */
+export interface WrittenRows {
+  readonly form: RowForm;
+  /** Whether `y` is written too. */
+  readonly plain: boolean;
+}
+
+/** The slots where `x` comes times the gain, its squares summed. */
+export const preparedSlots = (slots: LinearSlots): LinearSlots =>
+  slots.norm ? { ...slots, norm: { ...slots.norm, gainRow: undefined, prepared: true } } : slots;
 
 /** Matrices whose rows are combined into one output. */
 export function matricesOf({ gate }: LinearSlots): 1 | 2 {
@@ -91,7 +106,8 @@ export function linearBindings(slots: LinearSlots, access?: LinearAccess): Recor
     ...(access?.more ?? (slots.norm?.prepared ? { squares: read('f32') } : {})),
     ...Object.fromEntries(slots.biases.flatMap((bias, i) => (bias === undefined ? [] : [[`bias${i}`, read('f32')]]))),
     ...(slots.residual ? { residual: read('f32') } : {}),
-    y: write('f32'),
+    ...(slots.written ? rowBindings(slots.written.form) : {}),
+    ...(slots.written?.plain === false ? {} : { y: write('f32') }),
   };
 }
 
@@ -107,6 +123,7 @@ export function slotsName(slots: LinearSlots): string {
     slots.segments.length > 1 ? [`${slots.segments.length}-way`] : [],
     slots.biases.some((bias) => bias !== undefined) ? ['bias'] : [],
     slots.residual ? ['residual'] : [],
+    slots.written ? [`writes-${slots.written.form.arithmetic}`] : [],
   ]
     .flat()
     .join('-');
@@ -163,14 +180,14 @@ function resultWgsl({ biases, gate, norm, residual }: LinearSlots): string {
 
 /**
  * WGSL that the kernels share: readers of `x`, `gain` and the weight, and `finish(row, output, sums, squares)`, which takes finished
- * sums (`vec2` when gated) and the row's sum of squares, and writes `y`. `padded`: `x` is read past the row's end, for zeros. `readers`:
- * the readers, where a kernel has its own.
+ * sums (`vec2` when gated) and the row's sum of squares, and writes `y`, or hands the value to `keep(row, output, value)` of the kernel where
+ * it is to be written prepared. `padded`: `x` is read past the row's end, for zeros. `readers`: the readers, where a kernel has its own.
  */
 export function slotFunctions(
   slots: LinearSlots,
   options: { readonly padded?: boolean; readonly readers?: string } = {},
 ): string {
-  const { segments, norm, gate, width, format } = slots;
+  const { segments, norm, gate, width, format, written } = slots;
   const reader = weightReader(format, width);
   const place = ({ begin, column, stride }: LinearSegment, i: number) =>
     [...segments.slice(0, i).map(stretchWords), `row * ${stride}u + output + ${column}u - ${begin}u`].join(' + ');
@@ -189,7 +206,9 @@ fn outputIndex(row: u32, output: u32) -> u32 {
 fn finish(row: u32, output: u32, sums: ${gate === undefined ? 'f32' : 'vec2<f32>'}, squares: f32) {
   let at = outputIndex(row, output);
   ${norm ? `let factor = inverseSqrt(${meanSquare} + ${wgslLiteral(norm.epsilon, 'f32')});` : ''}
-  y[at] = ${resultWgsl(slots)};
+  let value = ${resultWgsl(slots)};
+  ${written?.plain === false ? '' : 'y[at] = value;'}
+  ${written ? 'keep(row, output, value);' : ''}
 }`;
 }
 

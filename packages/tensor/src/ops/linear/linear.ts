@@ -5,7 +5,7 @@ import { defineOperation } from '../../graph/operation.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Weight } from '../../graph/weight.ts';
 import { linearReference } from './linear.reference.ts';
-import { lowerLinear } from './lower-linear.ts';
+import { linearKernels } from './lower-linear.ts';
 
 function checkLinear(x: Tensor, weight: Weight, bias: Weight | undefined): void {
   const label = `linear with "${weight.name}"`;
@@ -34,10 +34,10 @@ export const linearOperation = defineOperation({
     return [{ shape: [...(x as Tensor).shape.slice(0, -1), (weight as Weight).rows], dtype: 'f32' }];
   },
   reference: ([x, weight, bias]) => [linearReference(x!, weight!, bias)],
-  lower(lowering, { operands, outputs }) {
+  ...linearKernels(({ operands, outputs }) => {
     const [x, weight, bias] = operands as readonly [Tensor, Weight, Weight?];
-    lowerLinear(lowering, { x, weights: [weight], biases: [bias], outputs });
-  },
+    return { x, weights: [weight], biases: [bias], outputs };
+  }),
 });
 
 /**

@@ -1,26 +1,32 @@
-import type { BufferView, Lowering, WeightPart } from '../../compile/lowering.ts';
+import type {
+  BufferView,
+  Lowering,
+  LoweringContext,
+  PreparedForm,
+  PreparedRead,
+  WeightPart,
+} from '../../compile/lowering.ts';
 import { elementCount, rowCount } from '../../graph/dtype.ts';
+import type { GraphNode } from '../../graph/graph.ts';
+import type { Operation } from '../../graph/operation.ts';
 import type { Tensor } from '../../graph/tensor.ts';
 import type { Weight } from '../../graph/weight.ts';
 import { weightBytes } from '../../graph/weight.ts';
-import type { AnyKernel, Kernel } from '../../kernel/define-kernel.ts';
 import { grid } from '../../kernel/grid.ts';
-import type { LinearChoice, TileCut } from './linear-choice.ts';
-import { cutText, linearChoice, tileText } from './linear-choice.ts';
-import type { CutKernel, PreparedFor } from './linear-question.ts';
-import { choiceText, familyQuestion, linearQuestion, preparedFor, questionKey } from './linear-question.ts';
-import type { LinearSegment, LinearSlots } from './linear-slots.ts';
-import { matricesOf, segmentAlignment } from './linear-slots.ts';
-import { matmulBlocksKernel } from './matmul-blocks.wgsl.ts';
-import { matmulMatrixKernel, matrixWorkgroups } from './matmul-matrix.wgsl.ts';
-import { matmulKernel, matmulWorkgroups } from './matmul.wgsl.ts';
-import { matvecF16Kernel, matvecF16SubgroupKernel } from './matvec-f16.wgsl.ts';
-import { matvecBlocksKernel } from './matvec-blocks.wgsl.ts';
-import { matvecSubgroupKernel } from './matvec-subgroup.wgsl.ts';
+import { chooseLinear, matvecCuts } from './choose-linear.ts';
+import type { LinearChoice } from './linear-choice.ts';
+import { decodeRows, linearChoice } from './linear-choice.ts';
+import { linearDeviceKind } from './linear-device.ts';
+import type { PreparedFor } from './linear-question.ts';
+import { preparedFor } from './linear-question.ts';
+import type { LinearNorm, LinearSegment, LinearSlots } from './linear-slots.ts';
+import { linearBindings, matricesOf, segmentAlignment } from './linear-slots.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
-import { matvecKernel, matvecWorkgroups } from './matvec.wgsl.ts';
 import { prepareNormKernel } from './prepare-norm.wgsl.ts';
-import { preparedRowBytes, prepareRowsKernel } from './prepare-rows.wgsl.ts';
+import type { RowForm } from './prepared-rows.wgsl.ts';
+import { preparedRowBytes } from './prepared-rows.wgsl.ts';
+import { prepareRowsKernel } from './prepare-rows.wgsl.ts';
+import { writesRows } from './written-cut.ts';
 
 /** A linear operation with everything that is fused into it. */
 export interface LinearPlan {
@@ -36,39 +42,133 @@ export interface LinearPlan {
 }
 
 /** Places the outputs in one buffer, each where it can be bound alone, and names them by their stretches of it. */
-function packOutputs(
-  lowering: Lowering,
-  outputs: readonly Tensor[],
-  label: string,
-): { y: BufferView; segments: LinearSegment[] } {
-  const segments: LinearSegment[] = [];
-  let [begin, words] = [0, 0];
+function packOutputs(lowering: Lowering, outputs: readonly Tensor[], label: string): BufferView {
+  let words = 0;
   const stretches = outputs.map((output) => {
-    const stride = output.shape.at(-1)!;
     const count = elementCount(output.shape);
-    segments.push({ begin, end: begin + stride, column: 0, stride });
     const stretch = { offsetBytes: words * 4, bytes: count * 4 };
-    begin += stride;
     words += Math.ceil(count / segmentAlignment) * segmentAlignment;
     return stretch;
   });
   const y = lowering.scratch(words * 4, label);
   outputs.forEach((output, i) => lowering.alias(output, { ...y, ...stretches[i]! }));
-  return { y, segments };
+  return y;
 }
 
-/** Does the norm for all rows at once where the table says so. */
+/** Outputs of a part of the weight: a stretch for each tensor, or of the only one. */
+function segmentsOf(outputs: readonly Tensor[], part: WeightPart): LinearSegment[] {
+  const readRows = part.rowEnd - part.rowBegin;
+  const strides = outputs.map((output) => output.shape.at(-1)!);
+  if (outputs.length === 1) return [{ begin: 0, end: readRows, column: part.rowBegin, stride: strides[0]! }];
+  let begin = 0;
+  return strides.map((stride) => {
+    begin += stride;
+    return { begin: begin - stride, end: begin, column: 0, stride };
+  });
+}
+
+/** A norm in terms of a kernel. */
+function normOf(
+  context: Pick<LoweringContext, 'weight'>,
+  { gain, epsilon, offset }: NonNullable<LinearPlan['norm']>,
+): LinearNorm {
+  return { epsilon, offset, gainRow: gain && context.weight(gain)[0]!.rowOffset, prepared: false };
+}
+
+/** Parts in which the weights of a plan lie. */
+const partsOf = (context: Pick<LoweringContext, 'weight' | 'weights'>, { weights }: LinearPlan) =>
+  weights.length === 1 ? context.weight(weights[0]!) : [context.weights(weights)!];
+
+/** What a kernel computes for one part of the weights. */
+function slotsOf(context: Pick<LoweringContext, 'weight'>, plan: LinearPlan, part: WeightPart): LinearSlots {
+  const { x, weights, biases, norm, gate, residual, outputs } = plan;
+  const { format, width } = weights[0]!;
+  const readRows = part.rowEnd - part.rowBegin;
+  return {
+    format,
+    rows: rowCount(x.shape),
+    width,
+    outputs: gate === undefined ? readRows : readRows / 2,
+    rowOffset: part.rowOffset,
+    segments: segmentsOf(outputs, part),
+    biases: biases.map((bias) => bias && part.rowBegin + context.weight(bias)[0]!.rowOffset * bias.width),
+    ...(norm ? { norm: normOf(context, norm) } : {}),
+    ...(gate === undefined ? {} : { gate }),
+    residual: residual !== undefined,
+  };
+}
+
+/** The form in which a matrix reads prepared rows. */
+const formOf = ({ weights, norm }: LinearPlan, cut: PreparedFor): PreparedForm => ({
+  ...cut,
+  width: weights[0]!.width,
+  ...(norm ? { norm: { gain: norm.gain, offset: norm.offset } } : {}),
+});
+
+/** A form in terms of a kernel. */
+export const rowFormOf = (context: Pick<LoweringContext, 'weight'>, { norm, ...form }: PreparedForm): RowForm => ({
+  ...form,
+  norm: norm && normOf(context, { ...norm, epsilon: 0 }),
+});
+
+/** Bindings of a kernel that writes prepared rows. */
+export function rowBuffers(
+  context: Pick<LoweringContext, 'weight'>,
+  { norm }: PreparedForm,
+  rows: BufferView,
+): Record<string, BufferView> {
+  return { prepared: rows, ...(norm?.gain ? { preparedGain: context.weight(norm.gain)[0]!.codes } : {}) };
+}
+
+/**
+ * What a matrix would rather read prepared: `x`, where its table takes a kernel that has rows prepared, and what makes `x` can write it so.
+ */
+function linearReads(
+  context: LoweringContext,
+  plan: LinearPlan,
+  offered: (tensor: Tensor, form: PreparedForm) => boolean,
+  choice = linearChoice(context.device, context.arithmetic),
+): PreparedRead | undefined {
+  const { x } = plan;
+  const parts = partsOf(context, plan);
+  if (rowCount(x.shape) > decodeRows || parts.length > 1) return undefined;
+  const wanted = preparedFor(matvecCuts(context, choice, slotsOf(context, plan, parts[0]!))[0]!);
+  if (!wanted) return undefined;
+  const form = formOf(plan, wanted);
+  return offered(x, form) ? { tensor: x, form, rowBytes: preparedRowBytes(rowFormOf(context, form)) } : undefined;
+}
+
+/** Storage buffers that a kernel may bind on every device. */
+const portableBindings = 8;
+
+/**
+ * Whether the kernel of a matrix can write its output as prepared rows, without carrying less than half as many rows for it: decoding the
+ * weight again for each chunk of them would cost more than a dispatch.
+ */
+function linearOffers(
+  context: LoweringContext,
+  plan: LinearPlan,
+  form: PreparedForm,
+  choice = linearChoice(context.device, context.arithmetic),
+): boolean {
+  const { x, outputs } = plan;
+  const parts = partsOf(context, plan);
+  if (rowCount(x.shape) > decodeRows || parts.length > 1 || outputs.length > 1) return false;
+  const plain = slotsOf(context, plan, parts[0]!);
+  if (plain.outputs !== form.width) return false;
+  const slots: LinearSlots = { ...plain, written: { form: rowFormOf(context, form), plain: true } };
+  const [own, writing] = [plain, slots].map((each) => matvecCuts(context, choice, each)[0]!) as [MatvecCut, MatvecCut];
+  if (2 * writing.rows < own.rows || Object.keys(linearBindings(slots)).length > portableBindings) return false;
+  return writesRows(linearDeviceKind(context.device), slots, writing);
+}
+
+/** Does the norm for all rows at once. */
 function prepareNorm(lowering: Lowering, plan: LinearPlan, lanes: number): { x: BufferView; squares: BufferView } {
   const { x, norm, weights } = plan;
   const { format, width } = weights[0]!;
   const rows = rowCount(x.shape);
   const gain = norm!.gain && lowering.weight(norm!.gain)[0]!;
-  const constants = {
-    format,
-    lanes,
-    width,
-    norm: { epsilon: norm!.epsilon, offset: norm!.offset, gainRow: gain?.rowOffset, prepared: false },
-  };
+  const constants = { format, lanes, width, norm: normOf(lowering, norm!) };
   const kernel = prepareNormKernel(constants);
   const scaled = lowering.scratch(rows * width * 4, 'scaled');
   const squares = lowering.scratch(rows * 4, 'squares');
@@ -83,130 +183,34 @@ function prepareNorm(lowering: Lowering, plan: LinearPlan, lanes: number): { x: 
   return { x: scaled, squares };
 }
 
-/** Brings all rows of `x` into the form that a kernel of whole blocks reads. */
-function prepareRows(lowering: Lowering, plan: LinearPlan, cut: PreparedFor): Readonly<Record<string, BufferView>> {
+/** Prepares all rows of `x`, where what made it did not. */
+function prepareRows(lowering: Lowering, plan: LinearPlan, form: PreparedForm): BufferView {
   const { x, norm, weights } = plan;
-  const { width } = weights[0]!;
   const rows = rowCount(x.shape);
-  const gain = norm?.gain && lowering.weight(norm.gain)[0]!;
-  const constants = {
-    ...cut,
-    width,
-    norm: norm && { epsilon: norm.epsilon, offset: norm.offset, gainRow: gain?.rowOffset, prepared: false },
-  };
+  const constants = rowFormOf(lowering, form);
   const kernel = prepareRowsKernel(constants);
-  const bytes = preparedRowBytes(constants);
-  const pieces = lowering.scratch(rows * bytes.pieces, 'prepared rows');
-  const made: Record<string, BufferView> = {
-    ...(bytes.scales > 0 ? { rowScales: lowering.scratch(rows * bytes.scales, 'row scales') } : {}),
-    ...(bytes.squares > 0 ? { squares: lowering.scratch(rows * bytes.squares, 'squares') } : {}),
-  };
+  const rowBytes = preparedRowBytes(constants);
+  const made = lowering.scratch(rows * rowBytes, 'prepared rows');
   lowering.dispatch(kernel, {
     constants,
-    bindings: { x: lowering.tensor(x), ...(gain ? { gain: gain.codes } : {}), pieces, ...made },
+    bindings: { x: lowering.tensor(x), ...rowBuffers(lowering, form, made) },
     workgroups: [rows, 1, 1],
     label: `${norm?.gain?.name ?? weights[0]!.name}: ${kernel.name}`,
-    bytes: rows * (4 * width + bytes.pieces + bytes.scales + bytes.squares) + (gain ? 4 * width : 0),
-    flops: 3 * rows * width,
+    bytes: rows * (4 * form.width + rowBytes) + (norm?.gain ? 4 * form.width : 0),
+    flops: 3 * rows * form.width,
   });
-  return { x: pieces, ...made };
+  return made;
 }
 
-/** A kernel of a linear operation, whichever it is. */
-type LinearKernel = Kernel<object, string, 'rows'>;
-
-/** A kernel with its constants and grid, and what it reads for `x`. */
-interface Chosen {
-  readonly kernel: LinearKernel;
-  readonly slots: LinearSlots;
-  readonly cut: object;
-  readonly workgroups: number;
-  readonly rows: Readonly<Record<string, BufferView>> | undefined;
-  /** For `explain`. */
-  readonly text: string;
-}
-
-function matvecKernelOf(slots: LinearSlots, cut: MatvecCut) {
-  if (cut.blocks) return matvecBlocksKernel(slots, cut);
-  const kernels =
-    cut.arithmetic === 'f16'
-      ? { subgroups: matvecF16SubgroupKernel, portable: matvecF16Kernel }
-      : { subgroups: matvecSubgroupKernel, portable: matvecKernel };
-  return kernels[cut.subgroups ? 'subgroups' : 'portable'](slots, cut);
-}
-
-/** The slots where `x` comes times the gain, its squares summed. */
-const prepared = (slots: LinearSlots): LinearSlots =>
-  slots.norm ? { ...slots, norm: { ...slots.norm, gainRow: undefined, prepared: true } } : slots;
-
-/** The decode kernel of a cut; where it has its rows prepared, so are the slots. */
-export function matvecOf(slots: LinearSlots, cut: MatvecCut): CutKernel {
-  const own = cut.blocks?.tiles === 0 ? prepared(slots) : slots;
-  const kernel = matvecKernelOf(own, cut) as unknown as AnyKernel;
-  return { kernel, slots: own, workgroups: matvecWorkgroups(own, cut) };
-}
-
-/** The prefill kernel of a cut. */
-export function matmulOf(slots: LinearSlots, cut: TileCut): CutKernel {
-  if ('matrix' in cut) {
-    const kernel = matmulMatrixKernel(slots, cut) as unknown as AnyKernel;
-    return { kernel, slots, workgroups: matrixWorkgroups(slots, cut) };
-  }
-  const kernel = preparedFor(cut) ? matmulBlocksKernel(slots, cut) : matmulKernel(slots);
-  return { kernel: kernel as unknown as AnyKernel, slots, workgroups: matmulWorkgroups(slots, cut) };
-}
-
-/** Chooses kernels for the parts of a weight, and prepares `x` once where they want it. */
-function chooser(lowering: Lowering, plan: LinearPlan, choice: LinearChoice): (slots: LinearSlots) => Chosen {
-  const { arithmetic, choices } = lowering;
-  const { format, width } = plan.weights[0]!;
-  let rows: Readonly<Record<string, BufferView>> | undefined;
-  const pick = <Cut extends object>(
-    slots: LinearSlots,
-    options: {
-      readonly kind: string;
-      readonly fallback: Cut;
-      readonly candidates: readonly Cut[] | undefined;
-      readonly name: (cut: Cut) => string;
-      readonly kernel: (slots: LinearSlots, cut: Cut) => CutKernel;
-    },
-  ): Omit<Chosen, 'rows'> & { readonly cut: Cut } => {
-    const { kind, fallback, candidates, name, kernel } = options;
-    const key = questionKey(kind, slots, arithmetic);
-    const cut =
-      candidates && choices ? choices.pick(linearQuestion({ key, candidates, name, slots, kernel })) : fallback;
-    const made = kernel(slots, cut);
-    return { ...made, kernel: made.kernel as LinearKernel, cut, text: choiceText(choices, key, name(cut)) };
-  };
-  const withRows = (made: Omit<Chosen, 'rows'>): Chosen => {
-    const wanted = preparedFor(made.cut);
-    if (!wanted) return { ...made, rows: undefined };
-    rows ??= prepareRows(lowering, plan, wanted);
-    return { ...made, rows };
-  };
-  /** Cuts of the order of sums that the matrix takes. */
-  const cutsOf = (slots: LinearSlots): readonly MatvecCut[] => {
-    const families = choice.families?.(slots);
-    if (!families || !choices) return [choice.matvec(slots)];
-    if (families.length === 1) return families[0]!.cuts(slots);
-    return choices.pick(familyQuestion({ arithmetic, families, slots, kernel: matvecOf })).cuts(slots);
-  };
-  const matvec = (slots: LinearSlots, cuts: readonly MatvecCut[]) =>
-    pick(slots, { kind: 'matvec', fallback: cuts[0]!, candidates: cuts, name: cutText, kernel: matvecOf });
-  return (slots) => {
-    const tiles = slots.norm ? undefined : choice.matmul(slots);
-    if (tiles) {
-      const candidates = choice.matmuls?.(slots);
-      // Answers are kept: those of a device with matrices and without are two.
-      const kind = candidates?.some((cut) => 'matrix' in cut) ? 'matmul with matrices' : 'matmul';
-      return withRows(pick(slots, { kind, fallback: tiles, candidates, name: tileText, kernel: matmulOf }));
-    }
-    const cuts = cutsOf(slots);
-    if (!cuts[0]!.blocks && slots.norm && choice.preparesNorm(slots.rows)) {
-      rows ??= prepareNorm(lowering, plan, choice.lanes(format, width));
-      return { ...matvec(prepared(slots), cuts), rows };
-    }
-    return withRows(matvec(slots, cuts));
+/** What an operation needs to be lowered as a matrix: its plan, and how kernels are chosen where the table is not asked. */
+export function linearKernels<Attributes extends object>(
+  planOf: (node: GraphNode<Attributes>) => LinearPlan,
+  choice?: LinearChoice,
+): Pick<Operation<Attributes>, 'lower' | 'readsPrepared' | 'offersPrepared'> {
+  return {
+    lower: (lowering, node) => lowerLinear(lowering, planOf(node), choice),
+    readsPrepared: (context, node, offered) => linearReads(context, planOf(node), offered, choice),
+    offersPrepared: (context, node, form) => linearOffers(context, planOf(node), form, choice),
   };
 }
 
@@ -216,53 +220,46 @@ export function lowerLinear(
   plan: LinearPlan,
   choice = linearChoice(lowering.device, lowering.arithmetic),
 ): void {
-  const { x, weights, biases, norm, gate, residual, outputs } = plan;
-  const [first] = weights as readonly [Weight];
-  const [rows, width] = [rowCount(x.shape), first.width];
-  const parts: readonly WeightPart[] = weights.length === 1 ? lowering.weight(first) : [lowering.weights(weights)!];
+  const { x, weights, biases, norm, residual, outputs } = plan;
+  const { format, width } = weights[0]!;
+  const rows = rowCount(x.shape);
+  const parts = partsOf(lowering, plan);
   const name = weights.map((weight) => weight.name).join(' + ');
-  const packed = outputs.length > 1 ? packOutputs(lowering, outputs, name) : undefined;
-  const y = packed?.y ?? lowering.tensor(outputs[0]!);
-  const stride = outputs[0]!.shape.at(-1)!;
+  const wanted = outputs.length === 1 ? lowering.wanted(outputs[0]!) : undefined;
+  const written = wanted && { form: rowFormOf(lowering, wanted.form), plain: wanted.plain };
+  const y =
+    outputs.length > 1
+      ? packOutputs(lowering, outputs, name)
+      : wanted?.plain === false
+        ? undefined
+        : lowering.tensor(outputs[0]!);
   const gain = norm?.gain && lowering.weight(norm.gain)[0]!;
-  const biasParts = biases.map((bias) => bias && { ...lowering.weight(bias)[0]!, width: bias.width });
-  const choose = chooser(lowering, plan, choice);
+  let made: Readonly<Record<string, BufferView>> | undefined;
   for (const part of parts) {
+    const plain: LinearSlots = { ...slotsOf(lowering, plan, part), ...(written ? { written } : {}) };
+    const wants = rows > decodeRows ? undefined : preparedFor(matvecCuts(lowering, choice, plain)[0]!);
+    const ready = wants && lowering.prepared(x, formOf(plan, wants));
+    const chosen = chooseLinear(lowering, choice, plain, ready !== undefined);
+    const { kernel, slots, cut, workgroups, reads, text } = chosen;
+    if (reads === 'normed') made ??= prepareNorm(lowering, plan, choice.lanes(format, width));
+    else if (reads !== 'plain') made ??= { x: ready ?? prepareRows(lowering, plan, formOf(plan, reads)) };
     const readRows = part.rowEnd - part.rowBegin;
-    const {
-      kernel,
-      slots,
-      cut,
-      workgroups,
-      rows: ready,
-      text,
-    } = choose({
-      format: first.format,
-      rows,
-      width,
-      outputs: gate === undefined ? readRows : readRows / 2,
-      rowOffset: part.rowOffset,
-      segments: packed?.segments ?? [{ begin: 0, end: readRows, column: part.rowBegin, stride }],
-      biases: biasParts.map((bias) => bias && part.rowBegin + bias.rowOffset * bias.width),
-      ...(norm
-        ? { norm: { epsilon: norm.epsilon, offset: norm.offset, gainRow: gain?.rowOffset, prepared: false } }
-        : {}),
-      ...(gate === undefined ? {} : { gate }),
-      residual: residual !== undefined,
-    });
-    const weightTotal = weightBytes(first.format, readRows, width);
+    const weightTotal = weightBytes(format, readRows, width);
     const outputCount = rows * slots.outputs;
     lowering.dispatch(kernel, {
       constants: { slots, cut },
       uniforms: { rows },
       bindings: {
-        ...(ready ?? { x: lowering.tensor(x) }),
+        ...(reads === 'plain' ? { x: lowering.tensor(x) } : made),
         codes: part.codes,
         ...(part.scales ? { scales: part.scales } : {}),
         ...(slots.norm?.gainRow === undefined ? {} : { gain: gain!.codes }),
-        ...Object.fromEntries(biasParts.flatMap((bias, i) => (bias ? [[`bias${i}`, bias.codes]] : []))),
+        ...Object.fromEntries(
+          biases.flatMap((bias, i) => (bias ? [[`bias${i}`, lowering.weight(bias)[0]!.codes]] : [])),
+        ),
         ...(residual ? { residual: lowering.tensor(residual) } : {}),
-        y,
+        ...(wanted ? rowBuffers(lowering, wanted.form, wanted.rows) : {}),
+        ...(y ? { y } : {}),
       },
       workgroups: grid(workgroups),
       label: `${name}: ${kernel.name}`,

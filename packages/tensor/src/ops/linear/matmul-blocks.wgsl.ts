@@ -3,7 +3,7 @@
  * come prepared, and codes are decoded once for the tile. Products and the sum of a block are f16, two chains of 16, or integers; blocks
  * are added up in f32.
  */
-import { defineKernel, read } from '../../kernel/define-kernel.ts';
+import { defineKernel } from '../../kernel/define-kernel.ts';
 import { scaleFunction } from '../../wgsl/block-reader.ts';
 import type { CodeFormat } from './code-pairs.wgsl.ts';
 import { codePairs, halfFactor } from './code-pairs.wgsl.ts';
@@ -11,6 +11,7 @@ import type { LinearSlots } from './linear-slots.ts';
 import { linearBindings, linearUniforms, matricesOf, slotFunctions, slotsName } from './linear-slots.ts';
 import type { MatmulConstants, MatmulCut } from './matmul.wgsl.ts';
 import { matmulLanes, matmulSide as side, matmulTile } from './matmul.wgsl.ts';
+import { rowLayout } from './prepared-rows.wgsl.ts';
 import { blockPieces, rowBlockCount } from './stage-rows.wgsl.ts';
 import { tilePlaceWgsl } from './tile-walk.ts';
 
@@ -24,6 +25,9 @@ interface Sizes {
   readonly format: CodeFormat;
   readonly blocks: number;
   readonly pieces: number;
+  /** Vectors of 16 bytes of a prepared row, and where its steps begin. */
+  readonly vectors: number;
+  readonly stepsAt: number;
   /** Rows of `x`, and of the weight, in a tile; pieces of one kind lie one further apart. */
   readonly tileRows: number;
   readonly tileWeights: number;
@@ -36,6 +40,7 @@ function sizesOf({ slots, cut }: MatmulConstants): Sizes {
     format: slots.format as CodeFormat,
     blocks: rowBlockCount(slots.width),
     pieces: blockPieces[arithmetic],
+    ...rowLayout({ arithmetic, lanes: 1, width: slots.width, norm: undefined }),
     tileRows: side * cut.rows,
     tileWeights: side * cut.outputs * matricesOf(slots),
   };
@@ -59,7 +64,7 @@ const decoded: Readonly<Record<TileArithmetic, Readonly<Record<CodeFormat, reado
 
 /** Loads of the next block into registers, and their way to workgroup memory. */
 function stages({ slots, cut }: MatmulConstants, sizes: Sizes): { declare: string; fetch: string; store: string } {
-  const { arithmetic, format, blocks, pieces, tileRows, tileWeights } = sizes;
+  const { arithmetic, format, blocks, pieces, vectors, stepsAt, tileRows, tileWeights } = sizes;
   const rowItems = tileRows * pieces;
   const perBlock = arithmetic === 'f16' ? 4 : 1;
   const weightItems = tileWeights * perBlock;
@@ -74,7 +79,7 @@ function stages({ slots, cut }: MatmulConstants, sizes: Sizes): { declare: strin
       (i + 1) * matmulLanes <= rowItems ? text : `if (${item} < ${rowItems}u) { ${text} }`;
     return {
       declare: `var x${i} = vec4<u32>(0u);`,
-      fetch: guard(`x${i} = x[(min(firstRow + ${row}, u.rows - 1u) * ${blocks}u + block) * ${pieces}u + ${piece}];`),
+      fetch: guard(`x${i} = x[min(firstRow + ${row}, u.rows - 1u) * ${vectors}u + block * ${pieces}u + ${piece}];`),
       store: guard(`xs[${piece} * ${tileRows + 1}u + ${row}] = x${i};`),
     };
   });
@@ -97,7 +102,7 @@ function stages({ slots, cut }: MatmulConstants, sizes: Sizes): { declare: strin
       `if (local < ${tileWeights}u) { scale = weightScale(scaleRow, block)${arithmetic === 'f16' ? ` * ${halfFactor[format]}.0` : ''}; }`,
       ...(arithmetic === 'i8'
         ? [
-            `if (local < ${tileRows}u) { step = rowScales[min(firstRow + local, u.rows - 1u) * ${blocks + 1}u + block]; }`,
+            `if (local < ${tileRows}u) { let pair = x[min(firstRow + local, u.rows - 1u) * ${vectors}u + ${stepsAt}u + block / 2u]; step = select(pair.xy, pair.zw, block % 2u == 1u); }`,
           ]
         : []),
     ].join('\n    '),
@@ -213,7 +218,6 @@ export function matmulBlocksKernel(slots: LinearSlots, cut: MatmulCut) {
     bindings: linearBindings(slots, {
       x: 'vec4<u32>',
       codes: half ? 'u32' : 'vec4<u32>',
-      ...(half ? {} : { more: { rowScales: read('vec2<u32>') } }),
     }),
     uniforms: linearUniforms,
     features: half ? ['shader-f16'] : [],

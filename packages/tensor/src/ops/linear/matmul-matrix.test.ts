@@ -19,7 +19,8 @@ import { WeightStore } from '../../run/weight-store.ts';
 import { kindChoice, tileText } from './linear-choice.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { linearOperation } from './linear.ts';
-import { lowerLinear, matmulOf } from './lower-linear.ts';
+import { matmulOf } from './choose-linear.ts';
+import { lowerLinear } from './lower-linear.ts';
 import { matrixCandidates, matrixConfigsFor, matrixCut } from './matrix-cut.ts';
 import { matrixInvocations, matrixMemoryBytes } from './matmul-matrix.wgsl.ts';
 

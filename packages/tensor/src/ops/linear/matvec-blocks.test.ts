@@ -19,12 +19,12 @@ import {
 import { WeightStore } from '../../run/weight-store.ts';
 import { blockCandidates, blockCut } from './block-cut.ts';
 import type { FusedLinearAttributes } from './fused-linear.ts';
-import { fusedLinearOperation, fusedLinearPlan } from './fused-linear.ts';
+import { fusedLinearKernels, fusedLinearOperation } from './fused-linear.ts';
 import type { LinearChoice } from './linear-choice.ts';
 import { linearChoice } from './linear-choice.ts';
 import { linearDeviceKind } from './linear-device.ts';
+import type { LinearSlots } from './linear-slots.ts';
 import { linear } from './linear.ts';
-import { lowerLinear } from './lower-linear.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
 import { stageWorkgroup } from './stage-rows.wgsl.ts';
 
@@ -53,9 +53,7 @@ function chosen(matvec: LinearChoice['matvec']) {
   const choice: LinearChoice = { ...linearChoice(device), matvec, matmul: () => undefined };
   return defineOperation<FusedLinearAttributes>({
     ...fusedLinearOperation,
-    lower(lowering, { operands, attributes, outputs }) {
-      lowerLinear(lowering, fusedLinearPlan(operands, attributes, outputs), choice);
-    },
+    ...fusedLinearKernels(choice),
   });
 }
 
@@ -122,6 +120,18 @@ function product(
   } as never as Omit<Parameters<typeof hold>[1], 'inputs'>;
 }
 
+/** A plain product in q4. */
+const slotsOf = ([outputs, width]: readonly [number, number], rows: number): LinearSlots => ({
+  format: 'q4',
+  rows,
+  width,
+  outputs,
+  rowOffset: 0,
+  segments: [],
+  biases: [undefined],
+  residual: false,
+});
+
 const bits = (values: ArrayLike<number>) => [...new Uint32Array(Float32Array.from(values).buffer)];
 
 describe('matvec of whole blocks', () => {
@@ -154,7 +164,9 @@ describe('matvec of whole blocks', () => {
         { tiles: 0, rows: 1, outputs: 1 },
         { tiles: 3, rows: 2, outputs: 1 },
         { tiles: 2, rows: 1, outputs: 1, ahead: 2 },
-        ...(exchangeLanes >= 4 ? [{ tiles: 0, rows: 2, outputs: 1, subgroups: true }] : []),
+        // Odd numbers of sums, which lanes halve with a place to spare.
+        { tiles: 0, rows: 3, outputs: 1, ...(exchangeLanes >= 4 ? { subgroups: true } : {}) },
+        ...(exchangeLanes >= 4 ? [{ tiles: 0, rows: 3, outputs: 2, subgroups: true }] : []),
       ];
       let first: number[] | undefined;
       for (const cut of cuts) {
@@ -192,6 +204,33 @@ describe('matvec of whole blocks', () => {
     }
   });
 
+  it('takes no cut in which one row more costs half as much again', () => {
+    /** Instructions of a lane for a block of 32: decoding it, multiplying it with a row, and reading a row, which weight rows share. */
+    const instructions = { f32: [96, 32, 32], f16: [40, 20, 16], i8: [16, 12, 12] } as const;
+    const kind = { kind: 'hardware', subgroupLanes: 32, memoryBytes: 32_768, invocations: 1024 } as const;
+    for (const arithmetic of ['f32', 'f16', 'i8'] as const) {
+      const [decode, multiply, read] = instructions[arithmetic];
+      for (const [outputs, width, gated] of [
+        [1024, 1024, false],
+        [1024, 3072, false],
+        [3072, 1024, true],
+        [4096, 14_336, false],
+        [14_336, 4096, true],
+      ] as const) {
+        const cost = (rows: number) => {
+          const slots = { ...slotsOf([outputs, width], rows), ...(gated ? { gate: 'silu' } : {}) };
+          const cut = blockCut(kind, slots, arithmetic);
+          const weights = cut.outputs * (gated ? 2 : 1);
+          return Math.ceil(rows / cut.rows) * (decode + cut.rows * (multiply + read / weights));
+        };
+        // Of one and two rows memory is the cost.
+        for (let rows = 2; rows < 64; rows++) {
+          expect(cost(rows + 1) / cost(rows), `${outputs}x${width}, ${rows} rows`).toBeLessThanOrEqual(1.5);
+        }
+      }
+    }
+  });
+
   it('lists candidates that differ in nothing that changes bits', () => {
     for (const rows of [1, 2, 4, 8, 16, 64]) {
       for (const [outputs, width] of [
@@ -199,16 +238,7 @@ describe('matvec of whole blocks', () => {
         [28_672, 4096],
         [4096, 14_336],
       ] as const) {
-        const slots = {
-          format: 'q4',
-          rows,
-          width,
-          outputs,
-          rowOffset: 0,
-          segments: [],
-          biases: [undefined],
-          residual: false,
-        } as const;
+        const slots = slotsOf([outputs, width], rows);
         const kind = { kind: 'hardware', subgroupLanes: 32, memoryBytes: 32_768 } as const;
         const candidates = blockCandidates(kind, slots, 'i8');
         expect(candidates.length).toBeGreaterThan(2);

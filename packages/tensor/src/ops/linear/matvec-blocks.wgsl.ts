@@ -8,7 +8,7 @@
  * they are integers, `x` being rounded to 8 bits in blocks of 32. Blocks are added up in f32.
  */
 import type { Arithmetic } from '../../compile/lowering.ts';
-import { defineKernel, read } from '../../kernel/define-kernel.ts';
+import { defineKernel } from '../../kernel/define-kernel.ts';
 import { scaleFunction } from '../../wgsl/block-reader.ts';
 import { codeQuads } from '../../wgsl/weight-reader.ts';
 import type { CodeFormat } from './code-pairs.wgsl.ts';
@@ -17,8 +17,8 @@ import type { LinearAccess, LinearSlots } from './linear-slots.ts';
 import { linearBindings, linearUniforms, matricesOf, slotFunctions, slotsName, sumsSquares } from './linear-slots.ts';
 import { matvecSubgroupWgsl } from './matvec-subgroup.wgsl.ts';
 import type { MatvecConstants, MatvecCut, MatvecWalk } from './matvec.wgsl.ts';
-import { matvecMemoryBytes, matvecWgsl, sumName } from './matvec.wgsl.ts';
-import { rowTiles } from './prepare-rows.wgsl.ts';
+import { keptBytes, keptFeatures, matvecMemoryBytes, matvecWgsl, sumName } from './matvec.wgsl.ts';
+import { rowLayout, rowTiles } from './prepared-rows.wgsl.ts';
 import {
   blockPieces,
   pieceType,
@@ -67,8 +67,8 @@ export function blockMemoryBytes(constants: MatvecConstants): number {
   const { slots, cut } = constants;
   const { arithmetic, staged, pieces, pitch } = sizes(constants);
   const stage = cut.rows * staged * (pieces * pitch * 16 + (arithmetic === 'i8' ? cut.lanes * 8 : 0));
-  const squares = sumsSquares(slots) ? cut.rows * stageWorkgroup * 4 : 0;
-  return stage + squares + (cut.subgroups ? 0 : matvecMemoryBytes(constants));
+  const squares = slots.norm ? cut.rows * stageWorkgroup * 4 : 0;
+  return stage + squares + (cut.subgroups ? keptBytes(constants) : matvecMemoryBytes(constants));
 }
 
 /** How the kernel reads `x`: as it is, or prepared. */
@@ -78,7 +78,7 @@ function access(constants: MatvecConstants): LinearAccess {
   return {
     x: prepared ? pieceType[arithmetic] : 'vec4<f32>',
     codes: 'vec4<u32>',
-    ...(prepared && arithmetic === 'i8' ? { more: { rowScales: read('vec2<u32>') } } : {}),
+    more: {},
   };
 }
 
@@ -102,8 +102,7 @@ interface Walk {
 function walkOf(constants: MatvecConstants): Walk {
   const { slots, cut } = constants;
   const found = sizes(constants);
-  const { staged, pieces, pitch, tiles } = found;
-  const places = tiles * cut.lanes + 1;
+  const { staged, pieces, pitch } = found;
   const index = (piece: string | number) => (typeof piece === 'number' ? `${piece}u` : piece);
   const stagedAt = (a: number, m: number, piece: string | number) =>
     `stage[stageAt${a} + (${m * staged * pieces}u + ${index(piece)}) * ${pitch}u]`;
@@ -118,7 +117,7 @@ function walkOf(constants: MatvecConstants): Walk {
     rowScale: (a, m) =>
       staged > 0
         ? `stageScales[stageTile${a} * ${cut.lanes}u + ${m * staged * cut.lanes}u + lane]`
-        : `rowScales[row${m} * ${places}u + block${a}]`,
+        : `stepOf(row${m}, block${a})`,
   };
 }
 
@@ -244,12 +243,18 @@ function staging({ constants: { slots, cut }, sizes: { staged, ahead }, rows }: 
   ];
 }
 
-function declarations({ constants: { slots, cut }, sizes: { staged, tiles, pieces }, weights, rows }: Walk): string[] {
+/** The layout of prepared rows as the kernel reads them. */
+const layoutOf = ({ constants: { slots, cut }, sizes: { arithmetic } }: Pick<Walk, 'constants' | 'sizes'>) =>
+  rowLayout({ arithmetic, lanes: cut.lanes, width: slots.width, norm: slots.norm });
+
+function declarations(walk: Walk): string[] {
+  const { constants, sizes: found, weights, rows } = walk;
+  const { slots } = constants;
   const last = slots.outputs - 1;
   return [
     ...rows.flatMap((m) => [
       `let row${m} = min(firstRow + ${m}u, u.rows - 1u);`,
-      staged > 0 ? `var squares${m} = 0.0;` : `let rowAt${m} = row${m} * ${tiles * pieces * cut.lanes}u + lane;`,
+      found.staged > 0 ? `var squares${m} = 0.0;` : `let rowAt${m} = row${m} * ${layoutOf(walk).vectors}u + lane;`,
     ]),
     ...weights.flatMap(([matrix, r]) => [
       `let weight${matrix}_${r} = min(firstOutput + ${r}u, ${last}u) + ${slots.rowOffset + matrix * slots.outputs}u;`,
@@ -298,7 +303,66 @@ function blockLoop(walk: Walk): string {
     ...(sumsSquares(slots)
       ? [...rows.map((m) => `squareParts[${m * stageWorkgroup}u + local] = squares${m};`), 'addSquares(local);']
       : []),
+    ...(slots.norm?.prepared ? ['gatherSquares(firstRow, local);', 'addSquares(local);'] : []),
   ].join('\n  ');
+}
+
+/**
+ * WGSL `gatherSquares(firstRow, local)`: leaves in `squareParts` what the invocations that stage rows would have: of invocation g, the sums
+ * of items g, g + 128, … in their order.
+ */
+function gatherSquaresWgsl(walk: Walk): string {
+  const { constants, sizes: found } = walk;
+  const { slots, cut } = constants;
+  const { vectors, squaresAt } = layoutOf(walk);
+  const { arithmetic, blocks } = found;
+  const row = (m: string) => `min(firstRow + ${m}, u.rows - 1u) * ${vectors}u + ${squaresAt}u`;
+  const byBlock = () => `
+  for (var item = local; item < ${cut.rows * stageWorkgroup}u; item += ${cut.workgroup}u) {
+    let from_ = ${row(`item / ${stageWorkgroup}u`)};
+    var sum = 0.0;
+    for (var block = item % ${stageWorkgroup}u; block < ${blocks}u; block += ${stageWorkgroup}u) {
+      sum += bitcast<f32>(x[from_ + block / 4u][block % 4u]);
+    }
+    squareParts[item] = sum;
+  }`;
+  // Four neighbouring invocations at a time: in f32 each takes a quad, in f16 two that lie four apart.
+  const columns = stageWorkgroup / 4;
+  const [steps, add] =
+    arithmetic === 'f32'
+      ? [slots.width / 16, 'sums += x[from_ + step];']
+      : [
+          blocks,
+          'sums += bitcast<vec4<f32>>(x[from_ + 2u * step]); sums += bitcast<vec4<f32>>(x[from_ + 2u * step + 1u]);',
+        ];
+  const byQuad = () => `
+  for (var item = local; item < ${cut.rows * columns}u; item += ${cut.workgroup}u) {
+    let from_ = ${row(`item / ${columns}u`)};
+    var sums = vec4<f32>(0.0);
+    for (var step = item % ${columns}u; step < ${steps}u; step += ${columns}u) { ${add} }
+    ${range(4)
+      .map((i) => `squareParts[item * 4u + ${i}u] = sums[${i}];`)
+      .join(' ')}
+  }`;
+  return /* wgsl */ `
+fn gatherSquares(firstRow: u32, local: u32) {
+  ${arithmetic === 'i8' ? byBlock() : byQuad()}
+}`;
+}
+
+/** WGSL of the readers of prepared rows besides their pieces. */
+function preparedWgsl(walk: Walk): string {
+  const { constants, sizes: found } = walk;
+  const { slots, cut } = constants;
+  if (found.staged > 0) return '';
+  const { vectors, stepsAt } = layoutOf(walk);
+  const steps = /* wgsl */ `
+fn stepOf(row: u32, block: u32) -> vec2<u32> {
+  let pair = x[row * ${vectors}u + ${stepsAt}u + block / 2u];
+  return select(pair.xy, pair.zw, block % 2u == 1u);
+}`;
+  const squares = () => `${squaresFunctions(cut.rows, cut.workgroup)}${gatherSquaresWgsl(walk)}`;
+  return `${found.arithmetic === 'i8' ? steps : ''}${slots.norm ? squares() : ''}`;
 }
 
 /** WGSL of the stage in workgroup memory, and what fills it. */
@@ -320,16 +384,9 @@ ${sumsSquares(slots) ? squaresFunctions(rows) : ''}`;
 
 function blockWalk(constants: MatvecConstants): MatvecWalk {
   const walk = walkOf(constants);
-  const { arithmetic, format, blocks, tiles } = walk.sizes;
-  const places = tiles * constants.cut.lanes + 1;
+  const { arithmetic, format, blocks } = walk.sizes;
   const decode = { f32: codeQuads[format], f16: codePairs[format], i8: '' }[arithmetic];
-  const prepared = `fn preparedSquares(row: u32) -> f32 { return bitcast<f32>(rowScales[row * ${places}u + ${places - 1}u].x); }`;
-  const readers = [
-    decode,
-    scaleFunction(blocks, 1),
-    stageWgsl(walk),
-    arithmetic === 'i8' && constants.slots.norm?.prepared ? prepared : '',
-  ].join('\n');
+  const readers = [decode, scaleFunction(blocks, 1), stageWgsl(walk), preparedWgsl(walk)].join('\n');
   return {
     functions: slotFunctions(constants.slots, { readers }),
     loop: blockLoop(walk),
@@ -337,7 +394,10 @@ function blockWalk(constants: MatvecConstants): MatvecWalk {
   };
 }
 
-/** The kernel of whole blocks for these slots and this cut; `cut.blocks` is given and `cut.workgroup` is {@link stageWorkgroup}. */
+/**
+ * The kernel of whole blocks for these slots and this cut; `cut.blocks` is given, and `cut.workgroup` is {@link stageWorkgroup} where it stages
+ * rows.
+ */
 export function matvecBlocksKernel(slots: LinearSlots, cut: MatvecCut) {
   const arithmetic = cut.arithmetic === undefined || cut.arithmetic === 'f32' ? '' : `arithmetic-${cut.arithmetic}-`;
   const source = cut.blocks!.tiles === 0 ? '-prepared' : '';
@@ -346,7 +406,7 @@ export function matvecBlocksKernel(slots: LinearSlots, cut: MatvecCut) {
     name: `${arithmetic}matvec-blocks-${slotsName(slots)}-${cut.lanes}-lanes${source}${cut.subgroups ? '-subgroups' : ''}`,
     bindings: linearBindings(slots, access({ slots, cut })),
     uniforms: linearUniforms,
-    features: [...half, ...(cut.subgroups ? (['subgroups'] as const) : [])],
+    features: [...new Set([...half, ...keptFeatures(slots), ...(cut.subgroups ? (['subgroups'] as const) : [])])],
     wgsl: (constants: MatvecConstants) =>
       constants.cut.subgroups
         ? matvecSubgroupWgsl(constants, blockWalk(constants))

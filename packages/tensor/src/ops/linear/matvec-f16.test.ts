@@ -19,13 +19,12 @@ import {
 import { WeightStore } from '../../run/weight-store.ts';
 import { rmsNorm } from '../rms-norm/rms-norm.ts';
 import type { FusedLinearAttributes } from './fused-linear.ts';
-import { fusedLinearOperation, fusedLinearPlan } from './fused-linear.ts';
+import { fusedLinearKernels, fusedLinearOperation } from './fused-linear.ts';
 import type { LinearChoice } from './linear-choice.ts';
 import { linearChoice, preparesNorm, unitCut } from './linear-choice.ts';
 import { linearDeviceKind } from './linear-device.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { linear } from './linear.ts';
-import { lowerLinear } from './lower-linear.ts';
 
 const device = await testDevice();
 const formats: readonly WeightFormat[] = ['f16', 'q8', 'q4'];
@@ -74,9 +73,7 @@ function lanesChoice(lanes: number, subgroups: boolean): LinearChoice {
 function chosen(choice: LinearChoice) {
   return defineOperation<FusedLinearAttributes>({
     ...fusedLinearOperation,
-    lower(lowering, { operands, attributes, outputs }) {
-      lowerLinear(lowering, fusedLinearPlan(operands, attributes, outputs), choice);
-    },
+    ...fusedLinearKernels(choice),
   });
 }
 

@@ -7,20 +7,31 @@ import { defineKernel } from '../../kernel/define-kernel.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { linearBindings, linearUniforms, slotsName } from './linear-slots.ts';
 import type { MatvecConstants, MatvecCut, MatvecWalk } from './matvec.wgsl.ts';
-import { lanesSumSquares, matvecEntry, matvecPlace, squaresOf, sumName, unitWalk } from './matvec.wgsl.ts';
+import {
+  keptFeatures,
+  keptWgsl,
+  lanesSumSquares,
+  matvecEntry,
+  matvecPlace,
+  squaresOf,
+  sumName,
+  unitWalk,
+} from './matvec.wgsl.ts';
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 /**
  * Adds up over lanes. While a lane holds more than one value, each step sends half of them to the neighbour and keeps the other half,
- * so that in the end every lane has finished values of its own; after that a plain exchange.
+ * so that in the end every lane has finished values of its own, from `item` up to `end`; after that a plain exchange. An odd number is
+ * halved with a place to spare, whose value nobody uses.
  */
-function exchange(constants: MatvecConstants): { lines: string[]; held: number; sharers: number } {
+function exchange(constants: MatvecConstants): { lines: string[]; held: number; sharers: number; whole: boolean } {
   const { slots, cut } = constants;
   const count = cut.outputs * cut.rows;
   const sets = slots.gate === undefined ? [0] : [0, 1];
   const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
-  const lines: string[] = ['var item = 0u;'];
+  const whole = Number.isInteger(Math.log2(count));
+  const lines: string[] = ['var item = 0u;', ...(whole ? [] : [`var end = ${count}u;`])];
   let [held, sharers] = [count, 1];
   for (let step = 1; step < cut.lanes; step *= 2) {
     if (held === 1) {
@@ -28,11 +39,16 @@ function exchange(constants: MatvecConstants): { lines: string[]; held: number; 
       sharers *= 2;
       continue;
     }
-    held /= 2;
-    lines.push(`let up${step} = (lane & ${step}u) != 0u;`, `item += select(0u, ${held}u, up${step});`);
+    const before = held;
+    held = Math.ceil(held / 2);
+    lines.push(
+      `let up${step} = (lane & ${step}u) != 0u;`,
+      ...(whole ? [] : [`end = select(min(item + ${held}u, end), end, up${step});`]),
+      `item += select(0u, ${held}u, up${step});`,
+    );
     for (const set of sets) {
       for (const i of range(held)) {
-        const [low, high] = [value(set, i), value(set, i + held)];
+        const [low, high] = [value(set, i), value(set, i + held < before ? i + held : i)];
         lines.push(
           `{ let kept = select(${low}, ${high}, up${step}); let sent = select(${high}, ${low}, up${step}); ${low} = kept + subgroupShuffleXor(sent, ${step}u); }`,
         );
@@ -44,12 +60,12 @@ function exchange(constants: MatvecConstants): { lines: string[]; held: number; 
       for (const m of range(cut.rows)) lines.push(`squares${m} += subgroupShuffleXor(squares${m}, ${step}u);`);
     }
   }
-  return { lines, held, sharers };
+  return { lines, held, sharers, whole };
 }
 
 function finishExchanged(constants: MatvecConstants, walk: MatvecWalk): string {
   const { slots, cut } = constants;
-  const { lines, held, sharers } = exchange(constants);
+  const { lines, held, sharers, whole } = exchange(constants);
   const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
   const selected = () =>
     range(cut.rows).reduce((found, m) => (m === 0 ? 'squares0' : `select(${found}, squares${m}, m == ${m}u)`), '');
@@ -60,7 +76,7 @@ function finishExchanged(constants: MatvecConstants, walk: MatvecWalk): string {
     let m = (item + ${i}u) % ${cut.rows}u;
     let row = firstRow + m;
     let output = firstOutput + (item + ${i}u) / ${cut.rows}u;
-    if (lane < ${cut.lanes / sharers}u && row < u.rows && output < ${slots.outputs}u) {
+    if (${whole ? '' : `item + ${i}u < end && `}lane < ${cut.lanes / sharers}u && row < u.rows && output < ${slots.outputs}u) {
       finish(row, output, ${sums}, ${squaresOf(constants, 'row', walked)});
     }
   }`);
@@ -70,13 +86,16 @@ function finishExchanged(constants: MatvecConstants, walk: MatvecWalk): string {
 
 /** The kernel in which lanes exchange sums by shuffles. */
 export function matvecSubgroupWgsl(constants: MatvecConstants, walk = unitWalk(constants)): string {
+  const { functions, tail } = keptWgsl(constants);
   return /* wgsl */ `
 ${walk.functions}
+${functions}
 @diagnostic(off, subgroup_uniformity)
 ${matvecEntry(constants.cut.workgroup)}
   ${matvecPlace(constants)}
   ${walk.loop}
   ${finishExchanged(constants, walk)}
+  ${tail}
 }`;
 }
 
@@ -86,7 +105,7 @@ export function matvecSubgroupKernel(slots: LinearSlots, cut: MatvecCut) {
     name: `matvec-${slotsName(slots)}-${cut.lanes}-lanes-subgroups`,
     bindings: linearBindings(slots),
     uniforms: linearUniforms,
-    features: ['subgroups'],
+    features: ['subgroups', ...keptFeatures(slots)],
     wgsl: (constants: MatvecConstants) => matvecSubgroupWgsl(constants),
   });
 }

@@ -6,12 +6,14 @@
  * bit of a row, so a row's result does not depend on how many rows are computed with it.
  */
 import type { Arithmetic } from '../../compile/lowering.ts';
+import type { KernelFeature } from '../../kernel/define-kernel.ts';
 import { defineKernel } from '../../kernel/define-kernel.ts';
 import { linearWorkgroupWgsl } from '../../kernel/grid.ts';
 import { halfWeightReader } from '../../wgsl/half-weight-reader.ts';
 import type { WeightReader } from '../../wgsl/weight-reader.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
 import type { LinearSlots } from './linear-slots.ts';
+import { keptQuadWgsl, rowUnit, rowWriter } from './prepared-rows.wgsl.ts';
 import {
   gainQuadWgsl,
   linearBindings,
@@ -26,7 +28,7 @@ import {
 export interface MatvecCut {
   /** Lanes along K: a power of two, at most `workgroup`. 1 needs no barrier. */
   readonly lanes: number;
-  /** R, rows of the weight that a lane carries (output rows; twice as many are read when gated). */
+  /** R, rows of the weight that a lane carries (output rows; twice as many are read when gated). A power of two. */
   readonly outputs: number;
   /** C, rows of `x` that a lane carries. */
   readonly rows: number;
@@ -61,7 +63,8 @@ export interface MatvecConstants {
   readonly cut: MatvecCut;
 }
 
-function outputsPerWorkgroup({ workgroup, lanes, outputs }: MatvecCut): number {
+/** Outputs that a workgroup makes. */
+export function outputsPerWorkgroup({ workgroup, lanes, outputs }: MatvecCut): number {
   return (workgroup / lanes) * outputs;
 }
 
@@ -212,9 +215,41 @@ export const lanesSumSquares = ({ slots, cut }: MatvecConstants): boolean => sum
 
 /** The sum of squares of a row: what the walk found, what was prepared, or nothing. */
 export function squaresOf({ slots, cut }: MatvecConstants, row: string, walked: string): string {
-  if (!slots.norm?.prepared) return sumsSquares(slots) ? walked : '0.0';
-  return cut.blocks && cut.arithmetic === 'i8' ? `preparedSquares(${row})` : `squares[${row}]`;
+  if (!slots.norm) return '0.0';
+  return slots.norm.prepared && !cut.blocks ? `squares[${row}]` : walked;
 }
+
+/** Bytes of workgroup memory that finished values take where they are to be written prepared. */
+export function keptBytes({ slots, cut }: MatvecConstants): number {
+  return slots.written ? cut.rows * outputsPerWorkgroup(cut) * 4 : 0;
+}
+
+/** WGSL of the tail of a kernel that writes prepared rows: values meet in workgroup memory, and go on from there in units. */
+export function keptWgsl(constants: MatvecConstants): { functions: string; tail: string } {
+  const { slots, cut } = constants;
+  if (!slots.written) return { functions: '', tail: '' };
+  const { form } = slots.written;
+  const [outputs, unit] = [outputsPerWorkgroup(cut), rowUnit[form.arithmetic]];
+  const units = outputs / unit;
+  return {
+    functions: /* wgsl */ `
+var<workgroup> kept: array<f32, ${cut.rows * outputs}>;
+fn keep(row: u32, output: u32, value: f32) { kept[row % ${cut.rows}u * ${outputs}u + output % ${outputs}u] = value; }
+${keptQuadWgsl}
+${rowWriter(form)}`,
+    tail: /* wgsl */ `
+  workgroupBarrier();
+  for (var item = local; item < ${cut.rows * units}u; item += ${cut.workgroup}u) {
+    let row = firstRow + item / ${units}u;
+    let unit = (tile / chunks) * ${units}u + item % ${units}u;
+    if (row < u.rows && unit < ${slots.outputs / unit}u) { prepareUnit(row, unit, item * ${unit / 4}u); }
+  }`,
+  };
+}
+
+/** Features of a kernel besides its arithmetic's and its exchange's: what it needs to write prepared rows. */
+export const keptFeatures = ({ written }: LinearSlots): readonly KernelFeature[] =>
+  written?.form.arithmetic === 'f16' ? ['shader-f16'] : [];
 
 /** One lane a row: sums are finished where they were made. */
 function finishAlone(constants: MatvecConstants, walk: MatvecWalk): string {
@@ -239,10 +274,10 @@ function valuesPerLane(constants: MatvecConstants): number {
   return matricesOf(slots) * cut.outputs * cut.rows + (lanesSumSquares(constants) ? cut.rows : 0);
 }
 
-/** Bytes of workgroup memory through which lanes exchange sums. One column of padding keeps the readers of different values on different banks. */
+/** Bytes of workgroup memory through which lanes exchange sums, and of finished values that are kept. One column of padding keeps the readers of different values on different banks. */
 export function matvecMemoryBytes(constants: MatvecConstants): number {
   const { lanes, workgroup } = constants.cut;
-  return lanes === 1 ? 0 : valuesPerLane(constants) * (workgroup + 1) * 4;
+  return keptBytes(constants) + (lanes === 1 ? 0 : valuesPerLane(constants) * (workgroup + 1) * 4);
 }
 
 /** Lane sums through workgroup memory with a single barrier; each result is then added up by one invocation, neighbours first. */
@@ -294,13 +329,16 @@ export function unitWalk(constants: MatvecConstants): MatvecWalk {
 /** The kernel in which lanes exchange sums through workgroup memory. */
 export function matvecWgsl(constants: MatvecConstants, walk = unitWalk(constants)): string {
   const alone = constants.cut.lanes === 1;
+  const { functions, tail } = keptWgsl(constants);
   return /* wgsl */ `
 ${walk.functions}
+${functions}
 ${alone ? '' : laneSumFunction(constants)}
 ${matvecEntry(constants.cut.workgroup)}
   ${matvecPlace(constants)}
   ${walk.loop}
   ${alone ? finishAlone(constants, walk) : finishTogether(constants, walk)}
+  ${tail}
 }`;
 }
 
@@ -310,6 +348,7 @@ export function matvecKernel(slots: LinearSlots, cut: MatvecCut) {
     name: `matvec-${slotsName(slots)}-${cut.lanes}-lanes`,
     bindings: linearBindings(slots),
     uniforms: linearUniforms,
+    features: keptFeatures(slots),
     wgsl: (constants: MatvecConstants) => matvecWgsl(constants),
   });
 }

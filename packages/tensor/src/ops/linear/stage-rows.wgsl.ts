@@ -1,7 +1,7 @@
 /**
  * Rows of `x` as kernels that walk whole blocks of a weight want them: times the gain of a norm, in the precision of the arithmetic, and
- * in pieces of 16 bytes that neighbouring lanes find next to each other. Either a workgroup stages them for itself, or a kernel of its
- * own prepares them for all; both run the same text, so a row's bits are the same.
+ * in pieces of 16 bytes that neighbouring lanes find next to each other. Either a workgroup stages them for itself, or they come prepared
+ * (`prepared-rows.wgsl.ts`); what is done to a value is the same text, so a row's bits are the same.
  */
 import type { Arithmetic } from '../../compile/lowering.ts';
 import { quantBlock } from '../../graph/weight.ts';
@@ -30,35 +30,44 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 /** Blocks of 32 values in a row. */
 export const rowBlockCount = (width: number): number => width / quantBlock;
 
-function gainOf({ norm, width }: RowStage, quad: string): string {
+/** Where a row's values come from, and the names of what is read. */
+export interface RowSource {
+  /** WGSL of quad `quad` of the row. */
+  readonly raw: (quad: string) => string;
+  /** Binding that holds the gain. */
+  readonly gain: string;
+}
+
+function gainOf({ norm, width }: RowStage, { gain: binding }: RowSource, quad: string): string {
   if (norm?.gainRow === undefined) return '';
-  const gain = `gain[${norm.gainRow * (width / 4)}u + ${quad}]`;
+  const gain = `${binding}[${norm.gainRow * (width / 4)}u + ${quad}]`;
   return norm.offset === 0 ? ` * ${gain}` : ` * (${gain} + ${wgslLiteral(norm.offset, 'f32')})`;
 }
 
-/** Reads a quad of `x` into `name`, its squares added. */
-function readQuad(stage: RowStage, name: string, quad: string): string {
-  const squares = [...'xyzw'].map((c) => `squares = fma(raw_${name}.${c}, raw_${name}.${c}, squares);`).join(' ');
-  return `let raw_${name} = x[row * ${stage.width / 4}u + ${quad}];
+/** WGSL that reads a quad of a row, times the gain, into `name`, and adds its squares to `<sum>`. */
+export function readQuad(
+  stage: RowStage,
+  source: RowSource,
+  { name, quad, sum }: { readonly name: string; readonly quad: string; readonly sum: string },
+): string {
+  const squares = [...'xyzw'].map((c) => `${sum} = fma(raw_${name}.${c}, raw_${name}.${c}, ${sum});`).join(' ');
+  return `let raw_${name} = ${source.raw(quad)};
     ${stage.norm ? squares : ''}
-    let ${name} = raw_${name}${gainOf(stage, quad)};`;
+    let ${name} = raw_${name}${gainOf(stage, source, quad)};`;
 }
 
-const pair = (name: string, c: string) => `bitcast<u32>(vec2<f16>(${name}.${c}))`;
+/** WGSL of two values of a quad as halves in a word. */
+export const halfPair = (name: string, c: string) => `bitcast<u32>(vec2<f16>(${name}.${c}))`;
 
-// Quads i and i + 4 of a block side by side, each as the pairs (0, 2) and (1, 3): so do words of q4 and q8 decode.
-const halves = (stage: RowStage) => `
-    let block = item >> 2u;
-    let at = item & 3u;
-    ${readQuad(stage, 'low', 'block * 8u + at')}
-    ${readQuad(stage, 'high', 'block * 8u + at + 4u')}
-    put(m, block - first, at, vec4<u32>(${pair('low', 'xz')}, ${pair('low', 'yw')}, ${pair('high', 'xz')}, ${pair('high', 'yw')}));`;
-
-// The greatest magnitude by its bits, which order as magnitudes do with NaN above all: a NaN in the block makes its step NaN.
-const bytes = (stage: RowStage) => `
-    let block = item;
+/**
+ * WGSL that rounds block `block` of a row to 8 bits: codes of four values each in `c0` to `c7`, their step in `step`, their sum in `sum`,
+ * and the squares of the block added to `part`.
+ *
+ * The greatest magnitude is found by its bits, which order as magnitudes do with NaN above all: a NaN in the block makes its step NaN.
+ */
+export const roundBlock = (stage: RowStage, source: RowSource) => `
     ${range(8)
-      .map((q) => readQuad(stage, `v${q}`, `block * 8u + ${q}u`))
+      .map((q) => readQuad(stage, source, { name: `v${q}`, quad: `block * 8u + ${q}u`, sum: 'part' }))
       .join('\n    ')}
     var peaks = vec4<u32>(0u);
     ${range(8)
@@ -73,12 +82,38 @@ const bytes = (stage: RowStage) => `
     ${range(8)
       .map((q) => `sum += dot4I8Packed(c${q}, 0x01010101u);`)
       .join(' ')}
+    let step = greatest * ${wgslLiteral(1 / 127, 'f32')};`;
+
+/** The row as the kernel binds it. */
+const bound = ({ width }: RowStage): RowSource => ({ raw: (quad) => `x[row * ${width / 4}u + ${quad}]`, gain: 'gain' });
+
+/** Reads a quad, its squares added to those of the invocation as one number: who makes prepared rows adds up no more than a quad. */
+const stageQuad = (stage: RowStage, name: string, quad: string) =>
+  stage.norm
+    ? `var part_${name} = 0.0;
+    ${readQuad(stage, bound(stage), { name, quad, sum: `part_${name}` })}
+    squares += part_${name};`
+    : readQuad(stage, bound(stage), { name, quad, sum: '' });
+
+// Quads i and i + 4 of a block side by side, each as the pairs (0, 2) and (1, 3): so do words of q4 and q8 decode.
+const halves = (stage: RowStage) => `
+    let block = item >> 2u;
+    let at = item & 3u;
+    ${stageQuad(stage, 'low', 'block * 8u + at')}
+    ${stageQuad(stage, 'high', 'block * 8u + at + 4u')}
+    put(m, block - first, at, vec4<u32>(${halfPair('low', 'xz')}, ${halfPair('low', 'yw')}, ${halfPair('high', 'xz')}, ${halfPair('high', 'yw')}));`;
+
+const bytes = (stage: RowStage) => `
+    let block = item;
+    ${stage.norm ? 'var part = 0.0;' : ''}
+    ${roundBlock(stage, bound(stage))}
+    ${stage.norm ? 'squares += part;' : ''}
     put(m, block - first, 0u, vec4<u32>(c0, c1, c2, c3));
     put(m, block - first, 1u, vec4<u32>(c4, c5, c6, c7));
-    putScale(m, block - first, vec2<u32>(bitcast<u32>(greatest * ${wgslLiteral(1 / 127, 'f32')}), bitcast<u32>(sum)));`;
+    putScale(m, block - first, vec2<u32>(bitcast<u32>(step), bitcast<u32>(sum)));`;
 
 const floats = (stage: RowStage) => `
-    ${readQuad(stage, 'value', 'item')}
+    ${stageQuad(stage, 'value', 'item')}
     put(m, (item >> 3u) - first, item & 7u, value);`;
 
 /** Items that a block is staged in, and what is done with one. */
@@ -109,15 +144,18 @@ fn stageRow(row: u32, m: u32, first: u32, blocks: u32, local: u32, before: f32) 
 
 const squareSegments = 8;
 
-/** WGSL of the sums of squares of `rows` rows over a workgroup: `addSquares(local)` in uniform control flow, then `squareTotal(m)`. */
-export function squaresFunctions(rows: number): string {
+/**
+ * WGSL of the sums of squares of `rows` rows over a workgroup of `workgroup` invocations, from what {@link stageWorkgroup} of them have
+ * left in `squareParts`: `addSquares(local)` in uniform control flow, then `squareTotal(m)`.
+ */
+export function squaresFunctions(rows: number, workgroup = stageWorkgroup): string {
   const length = stageWorkgroup / squareSegments;
   const others = range(squareSegments - 1).map((i) => ` + squareParts[at + ${(i + 1) * length}u]`);
   return /* wgsl */ `
 var<workgroup> squareParts: array<f32, ${rows * stageWorkgroup}>;
 fn addSquares(local: u32) {
   workgroupBarrier();
-  for (var segment = local; segment < ${rows * squareSegments}u; segment += ${stageWorkgroup}u) {
+  for (var segment = local; segment < ${rows * squareSegments}u; segment += ${workgroup}u) {
     var sum = squareParts[segment * ${length}u];
     for (var i = 1u; i < ${length}u; i++) { sum += squareParts[segment * ${length}u + i]; }
     squareParts[segment * ${length}u] = sum;
