@@ -34,7 +34,17 @@ export type { Access, AnyKernel, Binding, Guard, Kernel, KernelFeature, UniformT
 export { defineKernel, read, readWrite, uniform, write } from './kernel/define-kernel.ts';
 export type { Grid } from './kernel/grid.ts';
 export { grid, linearWorkgroupWgsl } from './kernel/grid.ts';
-export type { Arithmetic, BufferView, DispatchRequest, Lowering, WeightPart } from './compile/lowering.ts';
+export type {
+  Arithmetic,
+  BufferView,
+  DispatchRequest,
+  Lowering,
+  LoweringContext,
+  PreparedForm,
+  PreparedOutput,
+  PreparedRead,
+  WeightPart,
+} from './compile/lowering.ts';
 export type {
   ChoiceQuestion,
   ChoiceStore,
