@@ -9,7 +9,7 @@ import { measureRound } from './measure.ts';
 import type { Engine } from './engine.ts';
 
 /** Widths that are compiled; what lies between runs in the next larger one. */
-export const widthClasses = [1, 2, 4, 8, 16, 32, 64] as const;
+export const widthClasses = [1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64] as const;
 
 /** Rows at which a drafter that draws trees draws one, and at which a proposal is looked at before it is needed. */
 const probedWidth = 8;
