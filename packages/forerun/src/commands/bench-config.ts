@@ -1,5 +1,5 @@
 import type { WeightPolicy } from '@forerun/checkpoints';
-import type { Arithmetic, Device } from '@forerun/tensor';
+import type { Arithmetic, Device, ExperimentalFeature } from '@forerun/tensor';
 import { ArgumentError, ForerunError, requestDevice } from '@forerun/tensor';
 import { readFile } from 'node:fs/promises';
 import { reportEngine } from '../bench/engine-report.ts';
@@ -34,6 +34,7 @@ export interface ConfigBenchFlags {
   /** Dawn's toggles over those that every device is asked for with. */
   readonly dawnEnable?: readonly string[];
   readonly dawnDisable?: readonly string[];
+  readonly experimental?: ExperimentalFeature;
 }
 
 /** What is measured when nothing was said. */
@@ -74,8 +75,9 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
   }
   const json = await configuration('--config', flags.config!);
   const draft = flags.draft === undefined ? undefined : await configuration('--draft', flags.draft);
-  const toggles = { enable: flags.dawnEnable ?? [], disable: flags.dawnDisable ?? [] };
-  const device = await requestDevice({ dawn: toggles });
+  const experimental = flags.experimental ? [flags.experimental] : [];
+  const toggles = { enable: flags.dawnEnable ?? [], disable: flags.dawnDisable ?? [], experimental };
+  const device = await requestDevice({ dawn: toggles, experimental });
   const weights = flags.weights === undefined || flags.weights === 'as-is' ? 'q4' : flags.weights;
   const { kind } = device.adapter;
   const contexts = flags.context ? [flags.context] : defaults.contexts[kind];

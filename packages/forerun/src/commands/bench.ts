@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { type HeadKind, headKinds } from '../bench/head-checkpoint.ts';
 import type { DrafterChoice } from '../model/drafter-choice.ts';
 import type { GenerationResult } from '../model/generation.ts';
@@ -51,6 +51,11 @@ export function benchCommand(): Command {
     )
     .option('--dawn-enable <list>', 'with --config: toggles of Dawn to switch on, such as skip_validation', listOf)
     .option('--dawn-disable <list>', 'with --config: toggles of Dawn to switch off', listOf)
+    .addOption(
+      new Option('--experimental <feature>', 'with --config: use a feature that is no part of WebGPU yet').choices([
+        'subgroup-matrix',
+      ]),
+    )
     .option('--json', 'print JSON')
     .enablePositionalOptions()
     .addCommand(benchSpeculativeCommand().exitOverride().option('--verbose', 'print the stack of an error'))
