@@ -126,41 +126,50 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   });
 }
 
+/** What kernels behind the scan read of it and of the logits. */
+export const scannedBindings = { logits: read('u32'), penalised: read('u32'), partial: read('vec4<u32>') };
+
+/** WGSL globals of such kernels: what the scan's partial results come to, and the bits of a logit after penalties. */
+export const scannedGlobalsWgsl = (vocabSize: number) => /* wgsl */ `
+var<workgroup> bestKey: atomic<u32>;
+var<workgroup> bestToken: atomic<u32>;
+var<workgroup> topKey: atomic<u32>;
+var<workgroup> broken: atomic<u32>;
+fn logitBits(row: u32, token: u32) -> u32 {
+  let i = row * ${vocabSize}u + token;
+  if (isPenalised()) { return penalised[i]; }
+  return logits[i];
+}`;
+
+/** WGSL at the head of their `main`: the row of the workgroup, and its partial results put together in the globals but `bestToken`. */
+export const mergeScanWgsl = (vocabSize: number) => /* wgsl */ `
+  let row = workgroup.x;
+  let partials = ${Math.min(scanPartials(vocabSize), Math.ceil(vocabSize / 4))}u;
+  let base = row * ${scanPartials(vocabSize)}u;
+  for (var s = lane; s < partials; s += ${pickLanes(vocabSize)}u) {
+    let found = partial[base + s];
+    atomicMax(&bestKey, found.x);
+    atomicMax(&topKey, found.z);
+    atomicOr(&broken, found.w);
+  }
+  workgroupBarrier();`;
+
 /** Second pass, one workgroup a row: combines what the first found, or, with filters on, finds the support and draws from it. */
 export const samplePickKernel = defineKernel({
   name: 'sample-pick',
   bindings: {
-    logits: read('u32'),
-    penalised: read('u32'),
-    partial: read('vec4<u32>'),
+    ...scannedBindings,
     positions: read('u32'),
     y: write('u32'),
     settings: settingsBinding,
   },
   wgsl: (c: SampleConstants) => /* wgsl */ `
 ${philoxWgsl}${keyWgsl}${settingsWgsl(c.choice)}${noiseWgsl(c.stream)}
-var<workgroup> bestKey: atomic<u32>;
-var<workgroup> bestToken: atomic<u32>;
-var<workgroup> topKey: atomic<u32>;
-var<workgroup> broken: atomic<u32>;
-fn logitBits(row: u32, token: u32) -> u32 {
-  let i = row * ${c.vocabSize}u + token;
-  if (isPenalised()) { return penalised[i]; }
-  return logits[i];
-}
+${scannedGlobalsWgsl(c.vocabSize)}
 ${filterWgsl(c.vocabSize, pickLanes(c.vocabSize))}${drawWgsl(c.vocabSize, pickLanes(c.vocabSize))}
 @compute @workgroup_size(${pickLanes(c.vocabSize)})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let row = workgroup.x;
-  let partials = ${Math.min(scanPartials(c.vocabSize), Math.ceil(c.vocabSize / 4))}u;
-  let base = row * ${scanPartials(c.vocabSize)}u;
-  for (var s = lane; s < partials; s += ${pickLanes(c.vocabSize)}u) {
-    let found = partial[base + s];
-    atomicMax(&bestKey, found.x);
-    atomicMax(&topKey, found.z);
-    atomicOr(&broken, found.w);
-  }
-  workgroupBarrier();
+${mergeScanWgsl(c.vocabSize)}
   if (isFiltered()) {
     drawFromSupport(row, lane, positions[row]);
   } else {

@@ -1,45 +1,33 @@
-import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
+import { defineKernel, write } from '../../kernel/define-kernel.ts';
 import { philoxWgsl } from '../../wgsl/philox.ts';
 import { workgroupReduceWgsl } from '../../wgsl/reduce.ts';
 import { settingsBinding } from '../penalties/penalties.wgsl.ts';
 import { filterWgsl } from '../sample/filter.wgsl.ts';
-import { keyWgsl, pickLanes, scanPartials, settingsWgsl } from '../sample/sample.wgsl.ts';
+import {
+  keyWgsl,
+  mergeScanWgsl,
+  pickLanes,
+  scannedBindings,
+  scannedGlobalsWgsl,
+  settingsWgsl,
+} from '../sample/sample.wgsl.ts';
 
 /** One workgroup a row: the support that the filters leave, its mass in a fixed order of additions, and the quotients. */
 export const samplingProbabilitiesKernel = defineKernel({
   name: 'sampling-probabilities',
   bindings: {
-    logits: read('u32'),
-    penalised: read('u32'),
-    partial: read('vec4<u32>'),
+    ...scannedBindings,
     y: write('f32'),
     settings: settingsBinding,
   },
   wgsl: (c: { vocabSize: number; choice: 'greedy' | 'drawn' }) => /* wgsl */ `
 ${philoxWgsl}${keyWgsl}${settingsWgsl(c.choice)}
-var<workgroup> bestKey: atomic<u32>;
-var<workgroup> bestToken: atomic<u32>;
-var<workgroup> topKey: atomic<u32>;
-var<workgroup> broken: atomic<u32>;
-fn logitBits(row: u32, token: u32) -> u32 {
-  let i = row * ${c.vocabSize}u + token;
-  if (isPenalised()) { return penalised[i]; }
-  return logits[i];
-}
+${scannedGlobalsWgsl(c.vocabSize)}
 ${filterWgsl(c.vocabSize, pickLanes(c.vocabSize))}
 ${workgroupReduceWgsl({ name: 'sumOfLanes', type: 'f32', lanes: pickLanes(c.vocabSize), combine: 'a + b' })}
 @compute @workgroup_size(${pickLanes(c.vocabSize)})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let row = workgroup.x;
-  let partials = ${Math.min(scanPartials(c.vocabSize), Math.ceil(c.vocabSize / 4))}u;
-  let base = row * ${scanPartials(c.vocabSize)}u;
-  for (var s = lane; s < partials; s += ${pickLanes(c.vocabSize)}u) {
-    let found = partial[base + s];
-    atomicMax(&bestKey, found.x);
-    atomicMax(&topKey, found.z);
-    atomicOr(&broken, found.w);
-  }
-  workgroupBarrier();
+${mergeScanWgsl(c.vocabSize)}
   for (var s = lane; s < partials; s += ${pickLanes(c.vocabSize)}u) {
     let found = partial[base + s];
     if (found.x == atomicLoad(&bestKey)) { atomicMax(&bestToken, found.y); }

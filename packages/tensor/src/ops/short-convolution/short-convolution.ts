@@ -31,19 +31,14 @@ interface ConvolutionAttributes {
   readonly ringRows: number;
 }
 
+type Operands = readonly [x: Tensor, weight: Weight, inputs: State, length: Tensor, count: Tensor, bias?: Weight];
+
 /** Operands: x, weight, inputs, length, count, and bias if there is one. */
 export const shortConvolutionOperation = defineOperation<ConvolutionAttributes>({
   name: 'short-convolution',
   writes: [2],
   infer(operands, { ringRows }) {
-    const [x, weight, inputs, length, count, bias] = operands as readonly [
-      Tensor,
-      Weight,
-      State,
-      Tensor,
-      Tensor,
-      Weight?,
-    ];
+    const [x, weight, inputs, length, count, bias] = operands as Operands;
     expectRank('shortConvolution: x', x, 2);
     const [rows, width] = x.shape as readonly [number, number];
     expectShape('shortConvolution: x', x, [rows, width]);
@@ -78,14 +73,7 @@ export const shortConvolutionOperation = defineOperation<ConvolutionAttributes>(
     return [{ shape: x.shape, dtype: 'f32', data }];
   },
   lower(lowering, { operands, outputs, attributes: { ringRows } }) {
-    const [x, weight, inputs, length, count, bias] = operands as readonly [
-      Tensor,
-      Weight,
-      State,
-      Tensor,
-      Tensor,
-      Weight?,
-    ];
+    const [x, weight, inputs, length, count, bias] = operands as Operands;
     const [rows, width] = x.shape as readonly [number, number];
     const elements = elementCount(x.shape);
     const w = lowering.weight(weight)[0]!;
