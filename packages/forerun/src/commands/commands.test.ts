@@ -96,8 +96,9 @@ describe('forerun', () => {
   });
 
   it('generate: an interrupt ends it cleanly', async () => {
-    const { code, out, err } = await forerun(['generate', 'Hello', ...common, '-n', '50', '-t', '1'], {
-      interruptAt: /Hello./s,
+    // The story model goes on for seconds, so that the signal never comes too late.
+    const { code, out, err } = await forerun(['generate', 'Once', '--drafter', 'none', '-n', '1000', '-t', '0'], {
+      interruptAt: /Once./s,
     });
     expect(out.endsWith('\n')).toBe(true);
     expect(err).toMatch(/Interrupted/);
