@@ -1,11 +1,13 @@
 /** Runs that end where the conversation is full, in the middle of a tree, and the bits that they leave in the caches. */
-import type { Drafter, DrafterState } from '@forerun/contracts';
+import type { Drafter, DrafterState, Verifier } from '@forerun/contracts';
 import type { Engine, GenerateRequest, GenerationStatistics } from '@forerun/decoding';
 import type { State } from '@forerun/tensor';
 
 /** How a run goes. */
 export interface FullRunOptions {
   readonly width: number;
+  /** The engine's own without. */
+  readonly verifier?: Verifier | undefined;
   readonly sampling?: GenerateRequest['sampling'] | undefined;
 }
 
@@ -36,8 +38,9 @@ export function fullRuns(engine: Engine, prompt: readonly number[]) {
 
   return {
     /** Generates until the conversation is full. */
-    async run(drafter: Drafter | undefined, { width, sampling }: FullRunOptions): Promise<FullRun> {
-      const conversation = engine.open(drafter ? { drafter } : {});
+    async run(drafter: Drafter | undefined, options: FullRunOptions): Promise<FullRun> {
+      const { width, sampling, verifier } = options;
+      const conversation = engine.open({ ...(drafter && { drafter }), ...(verifier && { verifier }) });
       for await (const { tokens } of conversation.generate({ prompt, width, ...(sampling && { sampling }) })) {
         if (tokens.length === 0) throw new Error('A round gave no token.');
       }
@@ -46,7 +49,7 @@ export function fullRuns(engine: Engine, prompt: readonly number[]) {
         ...conversation.statistics!,
         tokens: [...conversation.tokens],
         cache: await bits(read, engine.state.states),
-        drafterCache: drafter ? await bits(read, cachesOf(engine.speculation(drafter).drafterState)) : [],
+        drafterCache: drafter ? await bits(read, cachesOf(engine.speculation(drafter, verifier).drafterState)) : [],
       };
       conversation.close();
       if (result.tokens.length !== engine.capacityTokens) throw new Error('The conversation did not become full.');

@@ -6,13 +6,21 @@ import { eagle, hydra, medusa } from '@forerun/drafters';
 import { eagleHead, hydraHeads, medusaHeads } from '@forerun/mtp';
 import { ArgumentError, WeightStore } from '@forerun/tensor';
 import { testDevice } from '@forerun/tensor/harness';
-import { philoxNoise, sampleAndMatch } from '@forerun/verifiers';
+import {
+  greedy,
+  philoxNoise,
+  rejectionSampling,
+  sampleAndMatch,
+  traversalVerification,
+  typicalAcceptance,
+} from '@forerun/verifiers';
 import { fillWeights, type OwnedWeights } from 'forerun/check';
 import { describe, expect, test } from 'vitest';
 import { fullRuns } from './full-runs.ts';
 import { goldenCase, owning, targetLlama } from './golden-case.ts';
 
-const device = await testDevice();
+/** What trees need is there on every device: WebGPU's guaranteed limits, and no optional feature. */
+const device = await testDevice({ limits: 'portable' });
 const target = await targetLlama();
 const { decoder } = target;
 const owned: OwnedWeights[] = [{ checkpoint: target.checkpoint, weights: target.weights }];
@@ -76,6 +84,22 @@ describe.each(drafters)('%s', (_, drafter, width, least) => {
     expect(differingRows(got.cache, plain[name]!.cache)).toEqual([]);
     expect(got.draftedTokens).toBeGreaterThan(got.rounds);
     expect(got.acceptanceLength).toBeGreaterThanOrEqual(least[name] ?? 1);
+  });
+});
+
+describe('64 rows', () => {
+  const published = (children: 'coupled' | 'drawn') => medusa(medusaV1, { tree: 'mc_sim_7b_63', children });
+  test.each([
+    ['sample-and-match, grown', sampleAndMatch(), eagle(eagle1)],
+    ['greedy, best first', greedy(), medusa(medusaV1)],
+    ['typical acceptance', typicalAcceptance(), published('coupled')],
+    ['rejection sampling', rejectionSampling(), published('drawn')],
+    ['traversal verification', traversalVerification(), published('drawn')],
+  ] as const)('under %s', async (_, verifier, drafter) => {
+    const got = await run(drafter, { width: 64, verifier });
+    expect(got.tokens).toEqual(plain['greedy']!.tokens);
+    expect(differingRows(got.cache, plain['greedy']!.cache)).toEqual([]);
+    expect(got.rounds).toBeLessThan(plain['greedy']!.rounds);
   });
 });
 

@@ -3,7 +3,7 @@
  * the tree is shaped and numbered.
  */
 import { folderSource, loadWeights, openCheckpoint } from '@forerun/checkpoints';
-import type { Rows } from '@forerun/contracts';
+import type { DecoderState, Rows } from '@forerun/contracts';
 import { leafPaths, medusaChoices, staticTree, type TreeShape } from '@forerun/drafters';
 import { loadModel } from '@forerun/models';
 import { Commands, compile, type Graph, StateBuffers, trace, WeightStore, WeightUpload } from '@forerun/tensor';
@@ -16,11 +16,10 @@ const device = await testDevice();
 const checkpoint = await openCheckpoint(folderSource(goldenFolder('llama')), { weights: 'f32' });
 const { decoder, weights } = await loadModel(checkpoint);
 const store = new WeightStore(device);
-const state = decoder.state(96, { rollbackTokens: 64 });
 const prompt = promptOf(11);
 
 /** Runs pieces of graph one after the other over a fresh cache, and gives its bits afterwards. */
-async function overCache(bodies: readonly ((graph: Graph) => void)[]) {
+async function overCache(state: DecoderState, bodies: readonly ((graph: Graph) => void)[]) {
   const buffers = new StateBuffers(device, state.states);
   const outputs: Float32Array[] = [];
   for (const body of bodies) {
@@ -45,7 +44,7 @@ async function overCache(bodies: readonly ((graph: Graph) => void)[]) {
   return { outputs, cache };
 }
 
-const pass = (graph: Graph, rows: Rows) => {
+const pass = (graph: Graph, rows: Rows, state: DecoderState) => {
   graph.output('logits', decoder.head(decoder.norm(decoder.forward(rows, state).hidden)));
 };
 
@@ -73,24 +72,41 @@ function treeRowsOf(graph: Graph, { width, depth, parents, depths }: TreeShape, 
   };
 }
 
-const shapes: Readonly<Record<string, TreeShape>> = {
-  bush: staticTree([[0], [1], [2], [0, 0], [0, 1], [2, 0], [2, 0, 0], [2, 0, 1]]),
-  medusa: staticTree(medusaChoices('mc_sim_7b_63')),
-};
+/** A tree in which each row hangs under any row before it. */
+function randomShape(width: number, seed: number): TreeShape {
+  const random = randomSource(seed);
+  const paths: number[][] = [[]];
+  while (paths.length < width) {
+    const parent = paths[random.integer(paths.length)]!;
+    const children = paths.filter(
+      (path) => path.length === parent.length + 1 && parent.every((rank, depth) => rank === path[depth]),
+    );
+    paths.push([...parent, children.length]);
+  }
+  return staticTree(paths.slice(1));
+}
 
-test.each(Object.entries(shapes))('%s: logits of nodes, and the cache after a path is kept', async (_, shape) => {
+const cases = [
+  ['bush', staticTree([[0], [1], [2], [0, 0], [0, 1], [2, 0], [2, 0, 0], [2, 0, 1]]), 'f32'],
+  ['medusa', staticTree(medusaChoices('mc_sim_7b_63')), 'f32'],
+  ['random', randomShape(13, 5), 'f16'],
+  ['random', randomShape(40, 6), 'f32'],
+] as const;
+
+test.each(cases)('%s: logits of nodes, and the cache after a path is kept', async (_, shape, cache) => {
+  const state = decoder.state(96, { rollbackTokens: 64, cache });
   const random = randomSource(23);
   const tokens = Array.from({ length: shape.width }, () => random.integer(decoder.vocabSize));
   const leaves = leafPaths(shape);
   // The deepest leaf, one whose path is no prefix of the rows, and the anchor alone.
   const paths = [leaves[0]!, leaves.find((path) => path[1] !== 1)!, [0]];
-  const prefill = (graph: Graph) => pass(graph, chainRows(graph, prompt, 0));
+  const prefill = (graph: Graph) => pass(graph, chainRows(graph, prompt, 0), state);
 
   for (const path of paths) {
-    const tree = await overCache([
+    const tree = await overCache(state, [
       prefill,
       (graph) => {
-        pass(graph, treeRowsOf(graph, shape, tokens));
+        pass(graph, treeRowsOf(graph, shape, tokens), state);
         const kept = Uint32Array.from({ length: shape.width }, (_, i) => path[i] ?? 0);
         state.commit({
           path: graph.constant(kept),
@@ -100,10 +116,10 @@ test.each(Object.entries(shapes))('%s: logits of nodes, and the cache after a pa
         });
       },
     ]);
-    const sequential = await overCache([
+    const sequential = await overCache(state, [
       prefill,
       ...path.map(
-        (row, depth) => (graph: Graph) => pass(graph, chainRows(graph, [tokens[row]!], prompt.length + depth)),
+        (row, depth) => (graph: Graph) => pass(graph, chainRows(graph, [tokens[row]!], prompt.length + depth), state),
       ),
     ]);
     const bits = (values: Float32Array | Uint32Array | Int32Array, end = values.length) =>
