@@ -5,7 +5,7 @@ import { checkExact, exactLine } from '../check/exact.ts';
 import { caseLine, caseTotal, checkSpeculative } from '../check/speculative/check-speculative.ts';
 import { shippedDraftOf, shippedHeadsOf, sourceByName } from './shipped.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
-import { jsonLine, line } from '../terminal/write.ts';
+import { jsonLine, line, noteJson } from '../terminal/write.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 import type { ModelSource } from '../load/source.ts';
 import { headNames } from '../model/drafter-choice.ts';
@@ -65,7 +65,7 @@ async function check(folders: readonly string[], flags: CheckFlags): Promise<voi
       if (flags.speculative) {
         const result = await checkSpeculative(folder, device, {
           signal,
-          ...(flags.json ? {} : { onCase: (one) => void line(caseLine(one)) }),
+          onCase: (one) => void (flags.json ? noteJson(one) : line(caseLine(one))),
         });
         ok &&= result.ok;
         await (flags.json ? jsonLine({ ...result, adapter: device.adapter }) : line(caseTotal(result)));
@@ -79,7 +79,7 @@ async function check(folders: readonly string[], flags: CheckFlags): Promise<voi
           draft: flags.draft === undefined ? shippedDraftOf(folder) : sourceByName(flags.draft),
           heads: headsOf(folder, flags.heads),
           signal,
-          ...(flags.json ? {} : { onComparison: (comparison) => void line(exactLine(comparison)) }),
+          onComparison: (comparison) => void (flags.json ? noteJson(comparison) : line(exactLine(comparison))),
         });
         ok &&= result.ok;
         if (flags.json) await jsonLine({ ...result, adapter: device.adapter });

@@ -70,12 +70,18 @@ export const caseRunners: Readonly<Record<string, CaseRunner>> = Object.fromEntr
   Array.from(methods, ([name, { run }]) => [name, run]),
 );
 
-/** The method of a case: the one of its name, or the longest that its name goes on from, as in `eagle1-static-seed-3`. */
-function methodOf(name: string): Method | undefined {
-  const longest = [...methods.keys()]
+/** The name of a case's method: its own, or the longest that it goes on from, as in `eagle1-static-seed-3`; empty without. */
+function methodName(name: string): string {
+  return [...methods.keys()]
     .filter((known) => name === known || (/^[-_.]/.test(name.slice(known.length)) && name.startsWith(known)))
     .reduce((best, known) => (known.length > best.length ? known : best), '');
-  return methods.get(longest);
+}
+
+/** The folder of another case that a case takes models from: the one whose name goes on in the same way, where there is one. */
+function besideOf(name: string, folders: ReadonlySet<string>): (other: string) => string {
+  const known = methodName(name);
+  const rest = known ? name.slice(known.length) : '';
+  return (other) => (folders.has(other + rest) ? other + rest : other);
 }
 
 /** How a case compares. */
@@ -114,11 +120,13 @@ export async function checkSpeculative(
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
     throw new GoldenFileError(`${folder}: expected a folder of cases, got something that cannot be listed.`, { cause });
   });
+  const folders = new Set(entries.map(({ name }) => name));
   const cases: CaseResult[] = [];
   for (const { name } of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     if (only && !only.includes(name)) continue;
-    const beside = (other: string) => folderSource(`${folder}/${other}`);
-    const source = beside(name);
+    const source = folderSource(`${folder}/${name}`);
+    const folderOf = besideOf(name, folders);
+    const beside = (other: string) => folderSource(`${folder}/${folderOf(other)}`);
     if (!(await source.exists('case.json', { signal }).catch(() => false))) continue;
     signal?.throwIfAborted();
     const difference = await differenceIn(source.describe(), () => openCase(source, device, { signal, beside }));
@@ -137,7 +145,7 @@ export async function checkSpeculative(
 async function differenceIn(where: string, open: () => Promise<SpeculativeCase>): Promise<string | undefined> {
   try {
     const one = await open();
-    const method = methodOf(one.name);
+    const method = methods.get(methodName(one.name));
     if (!method) return 'not built';
     const missing = method.facts.filter((fact) => typeof one.facts[fact] !== 'object' || one.facts[fact] === null);
     return missing.length > 0 ? `case.json lacks ${missing.join(', ')}` : await method.run(one);

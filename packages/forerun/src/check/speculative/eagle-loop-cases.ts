@@ -3,6 +3,7 @@ import { eagle } from '@forerun/drafters';
 import { eagleHead, type FeatureHead } from '@forerun/mtp';
 import { rejectionSampling } from '@forerun/verifiers';
 import { caseCheckpoint, caseModel, type OwnedWeights } from './case-model.ts';
+import { type EagleArguments, sampledRepetition } from './eagle-sampling.ts';
 import { type LoopRound, type LoopRun, LoopRunner } from './recorded-runs.ts';
 import { firstDifference, type SpeculativeCase } from './speculative-case.ts';
 import { type Recorded, tapeOfRun } from './tape.ts';
@@ -13,7 +14,7 @@ interface EagleRun extends LoopRun {
   readonly total_token: number;
   readonly depth: number;
   readonly top_k: number;
-  readonly args: { readonly temperature?: number; readonly top_p?: number; readonly top_k?: number };
+  readonly args: EagleArguments;
   readonly all_uniforms?: readonly Recorded[];
   readonly rounds: readonly (LoopRound & { readonly uniforms?: readonly number[] })[];
 }
@@ -49,8 +50,7 @@ export async function eagleLoop(one: SpeculativeCase): Promise<string | undefine
       const { first, rounds } = tapeOfRun(all!, counts);
       return runner.difference(run, {
         drafter,
-        verifier,
-        sampling: { temperature, topP: args.top_p ?? 1, topK: args.top_k ?? 0 },
+        ...sampledRepetition(verifier, args),
         first,
         uniforms: rounds,
       });

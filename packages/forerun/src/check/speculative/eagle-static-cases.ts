@@ -3,6 +3,7 @@ import { eagle, leafPaths, staticTree, treeMask, type TreeShape } from '@forerun
 import { eagleHead } from '@forerun/mtp';
 import { listChance, multiRoundReference, rejectionSampling } from '@forerun/verifiers';
 import { caseCheckpoint, caseModel } from './case-model.ts';
+import { type EagleArguments, eagleSampling } from './eagle-sampling.ts';
 import { expandedRows } from './head-cases.ts';
 import { Journal, type JournalRound } from './journal.ts';
 import { type LoopRound, type LoopRun, LoopRunner } from './recorded-runs.ts';
@@ -19,7 +20,7 @@ type Siblings = readonly (readonly (readonly number[])[])[];
 
 interface StaticRun extends LoopRun {
   readonly tree: string;
-  readonly args: { readonly temperature?: number; readonly top_p?: number; readonly top_k?: number };
+  readonly args: EagleArguments;
   readonly tape: readonly Recorded[] | null;
   readonly rounds: readonly (LoopRound & { readonly uniforms?: readonly number[] })[];
 }
@@ -47,7 +48,7 @@ export async function eagleStatic(one: SpeculativeCase): Promise<string | undefi
       return runner.difference(run, {
         drafter: eagle(head, { tree, children: 'drawn' }),
         verifier: journal.keeping(rejectionSampling({ drafts: 'without-replacement' })),
-        sampling: { temperature, topP: run.args.top_p ?? 1, topK: run.args.top_k ?? 0 },
+        sampling: eagleSampling(run.args).sampling,
         first,
         uniforms: rounds,
         states: journal.states,

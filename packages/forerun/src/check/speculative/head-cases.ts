@@ -1,40 +1,47 @@
 /** Heads that guess from a hidden state: Medusa's and Hydra's. */
+import type { ByteSource } from '@forerun/checkpoints';
 import { candidateIndexes, hydra, leafPaths, staticTree, treeMask, type TreeShape } from '@forerun/drafters';
 import { type HydraHeads, hydraHeads, medusaHeads } from '@forerun/mtp';
+import { GoldenFileError } from '../golden-file.ts';
 import { caseCheckpoint, caseConstant, CaseGraphs, type CaseModel, caseModel, chainRows } from './case-model.ts';
 import { type LoopRun, LoopRunner } from './recorded-runs.ts';
 import { firstDifference, listDifference, normDifference, type SpeculativeCase } from './speculative-case.ts';
 
-/** Files of Medusa heads by the tensor that holds their logits. */
-const medusaFiles: Readonly<Record<string, readonly string[]>> = {
-  v1_logits: ['medusa_lm_head_v1.safetensors', 'medusa_lm_head_v1.pt'],
-  v2_logits: ['medusa_lm_head.safetensors'],
-  v1_two_layers_logits: ['medusa_lm_head_v1_two_layers.pt', 'medusa_lm_head_v1_two_layers.safetensors'],
-};
+/** The file of the Medusa heads `kind`, such as v1: the newest layout, v2, has the plain name. */
+export function medusaFile(source: ByteSource, kind: string): Promise<string> {
+  return headFile(source, kind === 'v2' ? ['medusa_lm_head', 'medusa_lm_head_v2'] : [`medusa_lm_head_${kind}`]);
+}
 
-/** Logits of Medusa heads in every published layout. */
+async function headFile(source: ByteSource, stems: readonly string[]): Promise<string> {
+  const files = stems.flatMap((stem) => ['safetensors', 'pt', 'bin'].map((suffix) => `${stem}.${suffix}`));
+  for (const file of files) if (await source.exists(file)) return file;
+  throw new GoldenFileError(`${source.describe()}: expected one of the files ${files.join(', ')}, got none.`);
+}
+
+/** Logits of Medusa heads in every published layout, and those of the target's own head. */
 export async function medusaHeadLogits(one: SpeculativeCase): Promise<string | undefined> {
   const model = await caseModel(one.beside('target-llama'));
   const hidden = await one.tensor('hidden');
-  const recorded = Object.entries(medusaFiles).filter(([tensor]) => one.has(tensor));
-  return firstDifference(recorded, async ([tensor, files]) => {
-    const there = await Promise.all(files.map((file) => one.source.exists(file)));
-    const file = files[there.indexOf(true)];
-    if (!file) return `${tensor}: there is no file ${files.join(' or ')}`;
-    const checkpoint = await caseCheckpoint(one.source, file);
-    const heads = medusaHeads(checkpoint, model.decoder);
-    const graphs = new CaseGraphs(one.device, {
-      owned: [model, { checkpoint, weights: heads.weights }],
-      bound: hidden.shape[0]!,
-    });
+  const recorded = one.names.filter((name) => name.endsWith('_logits'));
+  return firstDifference(recorded, async (tensor) => {
+    const kind = tensor.slice(0, -'_logits'.length);
+    const checkpoint =
+      kind === 'base' ? undefined : await caseCheckpoint(one.source, await medusaFile(one.source, kind));
+    const heads = checkpoint && medusaHeads(checkpoint, model.decoder);
+    const owned = heads ? [model, { checkpoint, weights: heads.weights }] : [model];
+    const count = heads?.count ?? 1;
+    const graphs = new CaseGraphs(one.device, { owned, bound: hidden.shape[0]! });
     try {
       const out = await graphs.run((graph) => {
         const rows = caseConstant(graph, hidden);
         return Object.fromEntries(
-          Array.from({ length: heads.count }, (_, head) => [`${head}`, heads.logits(rows, head)]),
+          Array.from({ length: count }, (_, head) => [
+            `${head}`,
+            heads ? heads.logits(rows, head) : model.decoder.head(rows),
+          ]),
         );
       });
-      return await normDifference(one, tensor, joined(out, heads.count));
+      return await normDifference(one, tensor, joined(out, count));
     } finally {
       graphs.destroy();
     }
@@ -54,7 +61,7 @@ interface HydraRun extends LoopRun {
 /** Hydra heads: their logits, their trees' buffers, and whole runs. */
 export async function hydraCase(one: SpeculativeCase): Promise<string | undefined> {
   const model = await caseModel(one.beside('target-llama'));
-  const checkpoint = await caseCheckpoint(one.source, 'hydra_lm_head.safetensors');
+  const checkpoint = await caseCheckpoint(one.source, await headFile(one.source, ['hydra_lm_head']));
   const heads = hydraHeads(checkpoint, model.decoder, { targetConfig: await model.checkpoint.config() });
   const owned = [{ checkpoint, weights: heads.weights }];
   const runs = one.facts['runs'] as readonly HydraRun[];

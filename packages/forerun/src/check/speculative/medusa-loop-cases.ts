@@ -5,6 +5,7 @@ import { medusaHeads } from '@forerun/mtp';
 import { argmax, gather, gatherRows, slice, type Tensor } from '@forerun/tensor';
 import { draw, greedy, targetProbabilities, typicalAcceptance } from '@forerun/verifiers';
 import { caseCheckpoint, caseModel } from './case-model.ts';
+import { medusaFile } from './head-cases.ts';
 import type { MedusaArguments } from './medusa-cases.ts';
 import { type LoopRound, type LoopRun, LoopRunner, type Repetition } from './recorded-runs.ts';
 import { firstDifference, type SpeculativeCase } from './speculative-case.ts';
@@ -22,7 +23,8 @@ interface MedusaRun extends LoopRun {
 /** Every round of `medusa_generate` with the heads of `medusa-heads`: greedy, typical, nucleus. */
 export async function medusaLoop(one: SpeculativeCase): Promise<string | undefined> {
   const model = await caseModel(one.beside('target-llama'));
-  const checkpoint = await caseCheckpoint(one.beside('medusa-heads'), 'medusa_lm_head_v1.safetensors');
+  const folder = one.beside('medusa-heads');
+  const checkpoint = await caseCheckpoint(folder, await medusaFile(folder, 'v1'));
   const heads = medusaHeads(checkpoint, model.decoder);
   const runs = one.facts['runs'] as readonly MedusaRun[];
   const owned = [{ checkpoint, weights: heads.weights }];

@@ -23,12 +23,14 @@ interface OpenModule {
   readonly state: ReturnType<FeatureHead['state']>;
 }
 
+/** The embedding and head of a checkpoint, whose language model multimodal ones keep apart. */
 function embeddingAndHead(checkpoint: Checkpoint): { target: HeadTarget; owned: OwnedWeights } {
   const w = checkpoint.weights();
-  const names = ['lm_head.weight', 'model.embed_tokens.weight'];
-  const tied = !checkpoint.tensors.has('lm_head.weight');
-  const [vocabSize, hiddenSize] = (checkpoint.tensors.get(names[Number(tied)]!)?.shape ?? [0, 0]) as [number, number];
-  const input = w.at('model').at('embed_tokens').tensor('weight', [vocabSize, hiddenSize]);
+  const inside = w.at('model').at('language_model');
+  const table = (inside.has('embed_tokens') ? inside : w.at('model')).at('embed_tokens');
+  const tied = !w.has('lm_head');
+  const [vocabSize, hiddenSize] = (checkpoint.tensors.get(`${table.path}.weight`)?.shape ?? [0, 0]) as [number, number];
+  const input = table.tensor('weight', [vocabSize, hiddenSize]);
   const output = tied ? input : w.at('lm_head').tensor('weight', [vocabSize, hiddenSize]);
   const target: HeadTarget = {
     vocabSize,

@@ -35,8 +35,10 @@ export interface Repetition {
   readonly uniforms?: readonly RoundUniforms[];
   /** Uniforms of the first root; without, it is the most likely token. */
   readonly first?: RoundUniforms;
-  /** States that the verifier writes. */
+  /** States of the verifier. */
   readonly states?: readonly State[];
+  /** Writes those that it reads. */
+  readonly prepare?: (conversation: Conversation) => void;
   /** Looks at the conversation after the run. */
   readonly inspect?: (conversation: Conversation) => Promise<string | undefined>;
 }
@@ -78,7 +80,7 @@ export class LoopRunner {
 
   /** What differs between a run and its repetition. */
   async difference(run: LoopRun, repetition: Repetition): Promise<string | undefined> {
-    const { verifier = greedy(), sampling = {}, uniforms = [], first, states = [], inspect } = repetition;
+    const { verifier = greedy(), sampling = {}, uniforms = [], first, states = [], prepare, inspect } = repetition;
     const { name, prompt, tokens, rounds } = run;
     const root = listDifference(
       `${name}, first root`,
@@ -88,6 +90,7 @@ export class LoopRunner {
           verifier,
           sampling,
           first,
+          prepare,
         }),
       ],
       tokens.slice(0, 1),
@@ -97,6 +100,7 @@ export class LoopRunner {
       drafter: this.#tape.drafter(repetition.drafter, states),
       verifier,
     });
+    prepare?.(conversation);
     let position = prompt.length;
     const positions = rounds.map(({ emitted }) => (position += emitted.length) - emitted.length);
     this.#tape.write(
@@ -133,10 +137,14 @@ export class LoopRunner {
 
   async #root(
     prompt: readonly number[],
-    given: { drafter: Drafter; verifier: Verifier; sampling: SamplingSettings; first: RoundUniforms | undefined },
+    given: Required<Pick<Repetition, 'drafter' | 'verifier' | 'sampling'>> & {
+      readonly first: RoundUniforms | undefined;
+      readonly prepare: Repetition['prepare'];
+    },
   ): Promise<number> {
-    const { drafter, verifier, sampling, first } = given;
+    const { drafter, verifier, sampling, first, prepare } = given;
     using conversation = this.#engine.open(first ? { drafter, verifier } : {});
+    if (first) prepare?.(conversation);
     if (first) this.#tape.write(conversation, [[prompt.length - 1, first]]);
     const request = { prompt, maxTokens: 1, width: 1, ...(first ? { sampling } : {}) };
     for await (const { tokens } of conversation.generate(request)) return tokens[0]!;

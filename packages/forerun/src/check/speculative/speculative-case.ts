@@ -18,6 +18,8 @@ export interface SpeculativeCase {
   readonly facts: CaseFacts;
   readonly source: ByteSource;
   readonly device: Device;
+  /** Names of the tensors of golden.safetensors. */
+  readonly names: readonly string[];
   /** Whether golden.safetensors has the tensor. */
   has(name: string): boolean;
   /** A tensor of golden.safetensors. */
@@ -66,6 +68,7 @@ export async function openCase(
     source,
     device,
     beside,
+    names: [...entries.keys()],
     has: (name) => entries.has(name),
     async tensor(name) {
       const entry = entries.get(name);

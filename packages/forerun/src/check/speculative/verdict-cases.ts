@@ -20,6 +20,7 @@ import {
 } from '@forerun/verifiers';
 import type { Verifier } from '@forerun/contracts';
 import type { SamplingSettings } from '@forerun/tensor';
+import { eagleSampling } from './eagle-sampling.ts';
 import { firstDifference, listDifference, numberDifference, rowsOf, type SpeculativeCase } from './speculative-case.ts';
 import { VerdictPrograms } from './verdict-program.ts';
 
@@ -227,11 +228,11 @@ function middleOf(p: Float64Array, token: number): number {
 /** Logits and settings that sample as EAGLE's processors do: temperature, then top-p, then top-k. Ours cut to the top-k first. */
 function processedLogits(
   logits: readonly Float64Array[],
-  { temperature, top_p: topP = 0, top_k: topK = 0 }: NonNullable<PosteriorResult['processor']>,
+  processor: NonNullable<PosteriorResult['processor']>,
 ): { readonly masked: readonly Float64Array[]; readonly sampling: SamplingSettings } {
-  // Upstream takes no top-p outside of (0, 1) into account.
-  const nucleus = topP > 0 && topP < 1;
-  if (!nucleus || topK === 0) return { masked: logits, sampling: { temperature, topP: nucleus ? topP : 1, topK } };
+  const { sampling, nucleus } = eagleSampling(processor);
+  if (!nucleus) return { masked: logits, sampling };
+  const { temperature = 1, topP = 1 } = nucleus;
   const masked = logits.map((row) => {
     const p = softmaxOf(row.map((logit) => logit / temperature));
     let mass = 0;
@@ -243,7 +244,7 @@ function processedLogits(
     }
     return row.map((logit, token) => (kept.has(token) ? logit : -Infinity));
   });
-  return { masked, sampling: { temperature, topK } };
+  return { masked, sampling };
 }
 
 /** Verdicts of EAGLE on trees of certain drafts, greedy and sampled. */
