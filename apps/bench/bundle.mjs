@@ -8,6 +8,7 @@ import { readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundlePage } from './bundle-page.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, '../..');
@@ -39,6 +40,17 @@ const files = {
   },
 };
 
+/** The page travels inside: no bundler is needed where it is served. */
+const page = {
+  name: 'page',
+  setup(builder) {
+    builder.onLoad({ filter: /chromium\/page-script\.ts$/ }, async () => ({
+      contents: `export const pageScript = async () => ${JSON.stringify(await bundlePage())};`,
+      loader: 'js',
+    }));
+  },
+};
+
 const banner = `
 import { createRequire as makeRequire } from 'node:module';
 import { pathToFileURL as urlOfPath } from 'node:url';
@@ -59,6 +71,6 @@ await build({
   external: ['webgpu', 'node-llama-cpp', 'onnxruntime-node'],
   // Bundled CommonJS asks for `require`, which a module does not have.
   banner: { js: banner },
-  plugins: [files],
+  plugins: [page, files],
   logLevel: 'warning',
 });

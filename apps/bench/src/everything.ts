@@ -1,7 +1,9 @@
 /**
  * The whole programme of measurements, a process a part, until a budget of time is spent:
- * `node apps/bench/dist/forerun.mjs everything RESULTS [--budget SECONDS] [--parts a,b] [--skip a,b] [--peers MODULES] [--list]`.
+ * `node apps/bench/dist/forerun.mjs everything RESULTS [--budget SECONDS] [--parts a,b] [--skip a,b] [--peers MODULES]
+ * [--chromium EXECUTABLE] [--list]`.
  * Writes RESULTS/<part>.json as soon as a part is done (.jsonl where it prints a line each, .partial where it was cut off), RESULTS/<part>.log,
+ * RESULTS/<part>.failure.json of one that failed or was cut off, with the figures that it had,
  * and RESULTS/everything.json, which says what ran and what did not.
  */
 import { parseArgs } from 'node:util';
@@ -15,11 +17,12 @@ const { values, positionals } = parseArgs({
     parts: { type: 'string', default: '' },
     skip: { type: 'string', default: '' },
     peers: { type: 'string' },
+    chromium: { type: 'string' },
     list: { type: 'boolean', default: false },
   },
 });
 const names = (text: string): string[] => text.split(',').filter((name) => name !== '');
-const parts = chosenParts(partsOf({ peers: values.peers }), { only: names(values.parts), skip: names(values.skip) });
+const parts = chosenParts(partsOf(values), { only: names(values.parts), skip: names(values.skip) });
 const [folder] = positionals;
 const budgetSeconds = Number(values.budget);
 if (values.list) {
@@ -28,7 +31,7 @@ if (values.list) {
   }
 } else if (folder === undefined || !(budgetSeconds > 0)) {
   process.stderr.write(
-    'usage: everything RESULTS [--budget SECONDS] [--parts a,b] [--skip a,b] [--peers MODULES] [--list]\n',
+    'usage: everything RESULTS [--budget SECONDS] [--parts a,b] [--skip a,b] [--peers MODULES] [--chromium EXECUTABLE] [--list]\n',
   );
   process.exitCode = 2;
 } else {

@@ -1,13 +1,10 @@
-import { createReadStream, createWriteStream, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { createReadStream, existsSync, readFileSync, readdirSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
-import { createBrotliDecompress } from 'node:zlib';
 import { type Browser, type LaunchOptions, type Page, chromium } from 'playwright-core';
-import { extract } from 'tar-fs';
 import { root } from './checks/workspace.ts';
+import { startScript, unpackChromium } from './unpack-chromium.ts';
 
 /** How to start the browser. */
 export interface ChromiumOptions {
@@ -32,19 +29,24 @@ export async function launchChromium({ webgpu = true, args = [] }: ChromiumOptio
     ? ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan']
     : ['--disable-features=WebGPU', '--disable-blink-features=WebGPU'];
   const options: LaunchOptions = { headless: true, timeout: patienceMs, args: [...gpu, '--no-sandbox', ...args] };
-  const executablePath = process.env['FORERUN_CHROMIUM'];
-  if (executablePath) return chromium.launch({ ...options, executablePath });
-  if (process.platform !== 'linux' || process.arch !== 'x64') return chromium.launch({ ...options, channel: 'chrome' });
-  const folder = await unpackedChromium();
+  const executablePath = await chromiumExecutable();
+  if (executablePath === undefined) return chromium.launch({ ...options, channel: 'chrome' });
   // The browser brings its own Vulkan; the driver chosen for this process must not leak into it.
-  const env: NodeJS.ProcessEnv = {
-    ...process.env,
-    FONTCONFIG_FILE: join(folder, fontConfiguration),
-    LD_LIBRARY_PATH: `${join(folder, 'lib')}:${folder}`,
-  };
+  const env: NodeJS.ProcessEnv = { ...process.env };
   delete env['VK_ICD_FILENAMES'];
   delete env['VK_DRIVER_FILES'];
-  return chromium.launch({ ...options, executablePath: join(folder, 'chromium'), env });
+  return chromium.launch({ ...options, executablePath, env });
+}
+
+/**
+ * What starts a Chromium here: what `FORERUN_CHROMIUM` names, or the one that npm brought for Linux x64, unpacked on first use; undefined
+ * where there is neither.
+ */
+export async function chromiumExecutable(): Promise<string | undefined> {
+  const named = process.env['FORERUN_CHROMIUM'];
+  if (named) return named;
+  if (process.platform !== 'linux' || process.arch !== 'x64') return undefined;
+  return join(await unpackedChromium(), startScript);
 }
 
 /** A page whose waits end later than those of playwright's default, 30 s, which a machine busy with other tests can miss. */
@@ -54,33 +56,18 @@ export async function newPage(browser: Browser): Promise<Page> {
   return page;
 }
 
-const fontConfiguration = 'fonts-here.conf';
-
-/** The configuration that came with the fonts names folders of another machine; without a font, a text field ends the browser. */
-function fontConfigurationOf(folder: string): string {
-  return `<?xml version="1.0"?>
-<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><dir>${join(folder, 'fonts')}</dir><cachedir>${join(tmpdir(), 'forerun-fonts-cache')}</cachedir></fontconfig>
-`;
-}
-
 /** The folder with the unpacked browser of @sparticuz/chromium, unpacked once for all processes of this checkout. */
 async function unpackedChromium(): Promise<string> {
   const source = dirname(dirname(fileURLToPath(import.meta.resolve('@sparticuz/chromium'))));
   const { version } = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8')) as { version: string };
-  const folder = join(root, 'node_modules', '.cache', 'forerun', `chromium-${version}`);
+  const folder = join(root, 'node_modules', '.cache', 'forerun', `browser-${version}`);
   if (existsSync(folder)) return folder;
   const part = `${folder}.${process.pid}.${Date.now()}.part`;
-  await mkdir(part, { recursive: true });
-  const open = (name: string) => createReadStream(join(source, 'bin', name));
-  await Promise.all([
-    pipeline(open('chromium.br'), createBrotliDecompress(), createWriteStream(join(part, 'chromium'), { mode: 0o755 })),
-    ...['swiftshader.tar.br', 'al2023.tar.br', 'fonts.tar.br'].map((name) =>
-      pipeline(open(name), createBrotliDecompress(), extract(part)),
-    ),
-  ]);
-  // Written once, before anyone can read it: a browser that finds half of it has no fonts.
-  writeFileSync(join(part, fontConfiguration), fontConfigurationOf(folder));
+  const archives = readdirSync(join(source, 'bin')).map(
+    (name) => [name, () => createReadStream(join(source, 'bin', name))] as const,
+  );
+  // Renamed when it is whole, so that no browser finds half of it.
+  await unpackChromium(new Map(archives), part, folder);
   try {
     await rename(part, folder);
   } catch (error) {

@@ -1,2 +1,2 @@
-export { type ChromiumOptions, launchChromium, newPage } from './chromium.ts';
+export { type ChromiumOptions, chromiumExecutable, launchChromium, newPage } from './chromium.ts';
 export { type DenoResult, runInDeno } from './deno.ts';

@@ -1,4 +1,5 @@
 /** docs/performance.md, made of results alone: no figure of the page stands here. */
+import { chromiumSection } from './chromium-section.ts';
 import { figure, markdownTable, percent } from './markdown.ts';
 import { kernelSection } from './kernel-section.ts';
 import { peerSection } from './peer-section.ts';
@@ -129,6 +130,7 @@ export function performancePage(results: Results): string {
     widthSection(results),
     prefillSection(results),
     ...speculationSection(results),
+    ...chromiumSection(results),
     ...peerSection(results),
     memorySection(results),
     triedSection(results),

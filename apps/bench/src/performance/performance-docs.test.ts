@@ -71,6 +71,22 @@ describe('readResults', () => {
     expect(whole).toMatch(/eagle3 \| 16 \| 7\.25 .* 1\.50/);
     expect(whole).toMatch(/a kernel \| 10 \|/);
     expect(whole).toContain('**forerun, f16**');
+    const step = { ms_per_token: 4.5, gpu_ms: 3.25, encode_ms: 0.75, dispatches: 62 };
+    const replay = { best: [{ ...point, width: 8, ratio: 2.75 }] };
+    const readback = { median_ms: 0.125, least_ms: 0.1, trials: 9 };
+    const side = { stories: { step, encode_us_per_dispatch: 12, replay, readback, text: [1] } };
+    const attempts = [
+      { flags: 'one', switches: ['--a'], outcome: 'not-started', why: 'the browser ended | with code 1' },
+      { flags: 'two', switches: ['--b'], outcome: 'ready', browser: 'Chrome/1', adapter: hardware.adapter },
+    ];
+    const browser = { ...hardware, kind: 'chromium', config: 'small', attempts, node: side, chromium: side };
+    const beside = withFile('d.json', { ...browser, output_checked: true, same_text: true })();
+    expect(performancePage({ ...readResults(results), chromium: [] })).toContain('Not run on a GPU');
+    expect(beside).not.toContain('Not run on a GPU');
+    expect(beside).toMatch(/stories, Chrome\/1 \| 4\.50 \| 3\.25 \| 0\.750 \| 62 \| 12\.0 \| 8 \| 2\.75/);
+    expect(beside).toMatch(/small, Node \| –/);
+    expect(beside).toMatch(/0\.125 ms in Chromium .* same greedy text/);
+    expect(beside).toContain('| not-started | – | the browser ended \\| with code 1 |');
     const peers = { model: 'qwen3-0.6b', engines: [{ name: 'cuda', failure: 'no card' }] };
     expect(withFile('c.json', peers)()).toMatch(/cuda \| – .* no card/);
   });

@@ -1,6 +1,7 @@
 /** What lies in `results`, told apart by what it holds. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ChromiumResult } from '../chromium/compare-chromium.ts';
 
 /** A committed file that is no result of a benchmark that the page knows. */
 export class ResultFileError extends Error {
@@ -196,6 +197,7 @@ export interface Results {
   readonly speculative: readonly (readonly [file: string, result: SpeculativeResult])[];
   readonly peerRuns: readonly (readonly [file: string, result: PeerRunResult])[];
   readonly kernelTimes: readonly (readonly [file: string, result: KernelTimesResult])[];
+  readonly chromium: readonly (readonly [file: string, result: ChromiumResult])[];
   readonly alone: KernelsAloneResult;
   readonly peers: PeersMeasuredResult;
   readonly tried: TriedResult;
@@ -206,6 +208,7 @@ type Kind = keyof Results | 'ignored';
 function kindOf(file: string, value: Record<string, unknown>): Kind {
   const named = {
     'kernel-times': 'kernelTimes',
+    chromium: 'chromium',
     'kernels-alone': 'alone',
     'peers-measured': 'peers',
     tried: 'tried',
@@ -237,6 +240,7 @@ export function readResults(folder: string): Results {
     speculative: [],
     peerRuns: [],
     kernelTimes: [],
+    chromium: [],
     alone: [],
     peers: [],
     tried: [],
@@ -262,6 +266,7 @@ export function readResults(folder: string): Results {
     speculative: found.speculative as [string, SpeculativeResult][],
     peerRuns: found.peerRuns as [string, PeerRunResult][],
     kernelTimes: found.kernelTimes as [string, KernelTimesResult][],
+    chromium: found.chromium as [string, ChromiumResult][],
     alone: one('alone') as KernelsAloneResult,
     peers: one('peers') as PeersMeasuredResult,
     tried: one('tried') as TriedResult,

@@ -1,4 +1,4 @@
-/** What there is to measure, most telling first. */
+/** What there is to measure: first whether this device computes right, then what tells most. */
 
 /** One process of the programme. */
 export interface Part {
@@ -12,6 +12,7 @@ export interface Part {
 
 const presetsByWeight = ['llama-3.1-8b', 'qwen3-0.6b', 'qwen3-4b', 'qwen3-1.7b'] as const;
 const golden = 'packages/goldens/fixtures/models';
+const shipped = 'packages/tiny/models/stories';
 
 function random(preset: string, ...more: readonly string[]): readonly string[] {
   return ['bench', '--config', preset, '--random', '--json', ...more];
@@ -21,18 +22,23 @@ function random(preset: string, ...more: readonly string[]): readonly string[] {
  * Every part of the programme.
  *
  * @param options.peers - Folder whose node_modules hold the peers; without it they are not measured.
+ * @param options.chromium - What starts Chromium; without it no browser is measured.
  */
-export function partsOf(options: { readonly peers?: string | undefined } = {}): readonly Part[] {
+export function partsOf(
+  options: { readonly peers?: string | undefined; readonly chromium?: string | undefined } = {},
+): readonly Part[] {
   const [large, small, ...between] = presetsByWeight;
   const part = (name: string, seconds: number, parameters: readonly string[]): Part => ({ name, seconds, parameters });
-  const peers = options.peers;
+  const { peers, chromium } = options;
   return [
     part('devices', 20, ['devices', '--json']),
-    part('check-goldens', 120, [
+    part('prove-goldens', 120, [
       'check',
-      ...['llama', 'qwen3', 'qwen2', 'mistral-swa'].map((name) => `${golden}/${name}`),
+      ...['llama', 'qwen3', 'qwen2', 'mistral-swa', 'lfm2'].map((name) => `${golden}/${name}`),
       '--json',
     ]),
+    part('prove-kernels', 120, ['kernels', '--models', small, '--rows', '1,4,16', '--contexts', '512']),
+    part('prove-exact', 120, ['check', '--exact', shipped, '--widths', '4', '16', '--tokens', '100', '--json']),
     ...[large, small].flatMap((preset) =>
       (['f32', 'f16', 'i8'] as const).map((arithmetic) =>
         part(`${preset}-${arithmetic}`, 150, random(preset, '--arithmetic', arithmetic)),
@@ -41,7 +47,14 @@ export function partsOf(options: { readonly peers?: string | undefined } = {}): 
     part('kernels', 180, ['kernels']),
     part('matrix-units', 180, [
       'kernels',
-      ...['--rows', '128,512', '--arithmetics', 'f16', '--parts', 'matrices', '--experimental', 'subgroup-matrix'],
+      '--rows',
+      '128,512',
+      '--arithmetics',
+      'f16',
+      '--parts',
+      'matrices',
+      '--experimental',
+      'subgroup-matrix',
     ]),
     ...[large, small].flatMap((preset) => [
       part(`${preset}-replay`, 240, random(preset, '--context', '512', '--arithmetic', 'f16', '--speculation')),
@@ -55,12 +68,13 @@ export function partsOf(options: { readonly peers?: string | undefined } = {}): 
     ...(peers === undefined
       ? []
       : [large, small].map((preset) => part(`peers-${preset}`, 300, ['peers', preset, '--modules', peers]))),
+    ...(chromium === undefined ? [] : [part('chromium', 240, ['chromium', '--executable', chromium])]),
     part('stories', 60, ['bench', '--json', '--tokens', '400']),
-    part('stories-speculative', 300, ['bench', 'speculative', '--json']),
+    part('stories-speculative', 420, ['bench', 'speculative', '--json']),
     part('stories-profile', 60, ['profile', '4', '--json']),
-    part('stories-acceptance', 120, ['acceptance', '20', '96']),
+    part('stories-acceptance', 240, ['acceptance', '20', '96']),
     part('stories-perplexity', 90, ['perplexity', '4000']),
-    part('stories-exact', 240, ['check', '--exact', 'packages/tiny/models/stories', '--tokens', '1000', '--json']),
+    part('stories-exact', 400, ['check', '--exact', shipped, '--tokens', '1000', '--json']),
     part('load-16gb', 180, ['load-memory', '16', 'q4']),
     ...between.map((preset) => part(`${preset}-f16`, 150, random(preset, '--arithmetic', 'f16'))),
     part('endurance', 120, ['endurance', '20000']),

@@ -10,12 +10,19 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('partsOf', () => {
   it('names every part once, and calls only scripts that exist or commands', () => {
-    const parts = partsOf({ peers: '/modules' });
+    const parts = partsOf({ peers: '/modules', chromium: '/chromium/start' });
     expect(new Set(parts.map(({ name }) => name)).size).toBe(parts.length);
     const scripts = readdirSync(new URL('..', import.meta.url)).map((name) => name.replace(/\.ts$/, ''));
     const known = [...scripts, 'bench', 'check', 'devices'];
     for (const { parameters } of parts) expect(known).toContain(parameters[0]);
-    expect(partsOf().some(({ name }) => name.startsWith('peers'))).toBe(false);
+    expect(partsOf().some(({ name }) => /^peers|^chromium/.test(name))).toBe(false);
+    // Nothing is worth timing that does not compute right.
+    expect(parts.slice(0, 4).map(({ name }) => name)).toEqual([
+      'devices',
+      'prove-goldens',
+      'prove-kernels',
+      'prove-exact',
+    ]);
   });
 
   it('is chosen from by beginnings', () => {
@@ -36,11 +43,12 @@ describe('runParts', () => {
   it('keeps what parts wrote, ends those that hang, and says what ran', async () => {
     const parts = [
       part('good', 'console.log(JSON.stringify({ a: 1 })); console.error("stage")'),
-      part('bad', 'console.log("{}"); process.exitCode = 3'),
+      part('bad', 'console.error("stage"); console.error("{\\"a\\":1}"); console.log("{}"); process.exitCode = 3'),
       part('lines', 'console.log("{}\\n{}")'),
-      part('hangs', 'console.log("{"); setInterval(() => 0, 1000)', 0.7),
+      // Long enough for a busy machine to start it and let it print.
+      part('hangs', 'console.log("{"); setInterval(() => 0, 1000)', 10),
     ];
-    const summary = await runParts(parts, { folder, budgetSeconds: 60, command: [process.execPath] });
+    const summary = await runParts(parts, { folder, budgetSeconds: 600, command: [process.execPath] });
     expect(summary.parts.map(({ name, outcome, code }) => [name, outcome, code])).toEqual([
       ['good', 'done', 0],
       ['bad', 'failed', 3],
@@ -54,6 +62,15 @@ describe('runParts', () => {
     expect(read('lines.jsonl')).toBe('{}\n{}\n');
     expect(existsSync(join(folder, 'hangs.json'))).toBe(false);
     expect(read('hangs.partial')).toBe('{\n');
+    expect(JSON.parse(read('bad.failure.json'))).toMatchObject({
+      name: 'bad',
+      outcome: 'failed',
+      code: 3,
+      measured: [{ a: 1 }],
+      said: ['stage'],
+    });
+    expect(JSON.parse(read('hangs.failure.json'))).toMatchObject({ outcome: 'timed-out', measured: [] });
+    expect(existsSync(join(folder, 'good.failure.json'))).toBe(false);
     expect(JSON.parse(read('everything.json')).parts).toHaveLength(4);
   });
 

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Part } from './parts.ts';
@@ -41,16 +41,35 @@ async function nameResult(
 ): Promise<void> {
   const text = await readFile(partial, 'utf8');
   if (text.trim() === '') return rm(partial);
-  if (whole) await rename(partial, join(folder, `${name}.${isJson(text) ? 'json' : 'jsonl'}`));
+  if (whole) await rename(partial, join(folder, `${name}.${jsonOf(text) === undefined ? 'jsonl' : 'json'}`));
 }
 
-function isJson(text: string): boolean {
+function jsonOf(text: string): unknown {
   try {
-    JSON.parse(text);
-    return true;
+    return JSON.parse(text);
   } catch {
-    return false;
+    return undefined;
   }
+}
+
+const failureFile = (folder: string, name: string): string => join(folder, `${name}.failure.json`);
+
+/** Lines of a log that are kept of a part that did not end well. */
+const keptLines = 30;
+
+/** Writes down what a part left that did not end well: the figures that it wrote as lines of JSON, those of its log first, and its last words. */
+async function writeFailure(folder: string, result: PartResult): Promise<void> {
+  const texts = ['log', 'partial', 'jsonl']
+    .map((ending) => join(folder, `${result.name}.${ending}`))
+    .filter(existsSync);
+  const lines = texts.flatMap((path) => readFileSync(path, 'utf8').split('\n')).filter((line) => line !== '');
+  const isFigure = (line: string): boolean => typeof jsonOf(line) === 'object';
+  const failure = {
+    ...result,
+    measured: lines.filter(isFigure).map(jsonOf),
+    said: lines.filter((line) => !isFigure(line)).slice(-keptLines),
+  };
+  await writeFile(failureFile(folder, result.name), `${JSON.stringify(failure, null, 2)}\n`);
 }
 
 async function runPart(
@@ -67,11 +86,18 @@ async function runPart(
   child.stdout.pipe(written);
   child.stderr.pipe(log);
   let late = false;
-  const timer = setTimeout(() => {
-    late = true;
-    child.kill('SIGKILL');
-  }, seconds * 1000);
+  let timer: NodeJS.Timeout | undefined;
   const code = await new Promise<number | null>((resolve) => {
+    timer = setTimeout(() => {
+      late = true;
+      child.kill('SIGKILL');
+      // A process that hangs inside a driver cannot be ended; the next part is begun without it.
+      timer = setTimeout(() => {
+        child.unref();
+        for (const stream of [child.stdout, child.stderr]) stream.destroy();
+        resolve(null);
+      }, leastSeconds * 1000);
+    }, seconds * 1000);
     child.on('error', (error) => {
       log.write(`${error.message}\n`);
       resolve(null);
@@ -82,7 +108,11 @@ async function runPart(
   await Promise.all([written, log].map((stream) => new Promise((resolve) => stream.end(resolve))));
   await nameResult(partial, { folder, name: part.name, whole: !late });
   const outcome = late ? 'timed-out' : code === 0 ? 'done' : 'failed';
-  return { name: part.name, outcome, seconds: (performance.now() - start) / 1000, code, parameters: part.parameters };
+  const taken = (performance.now() - start) / 1000;
+  const result: PartResult = { name: part.name, outcome, seconds: taken, code, parameters: part.parameters };
+  if (outcome === 'done') await rm(failureFile(folder, part.name), { force: true });
+  else await writeFailure(folder, result);
+  return result;
 }
 
 /** Runs parts in order, each in a process of its own, as long as the budget lasts; the summary is written after every part. */

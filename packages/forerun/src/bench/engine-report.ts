@@ -63,11 +63,13 @@ export interface EngineReportOptions {
   readonly prefills: readonly number[];
   readonly cache?: 'f32' | 'f16' | undefined;
   readonly onStage?: (stage: string) => void;
+  /** Called with each figure as soon as there is one, so that what ends early leaves what it has. */
+  readonly onMeasured?: (figure: object) => void;
 }
 
 /** Checks what is timed, then times steps, widths and prefill. */
 export async function reportEngine(engine: Engine, options: EngineReportOptions): Promise<EngineReport> {
-  const { store, json, config, widths, onStage = () => undefined } = options;
+  const { store, json, config, widths, onStage = () => undefined, onMeasured = () => undefined } = options;
   const { device, capacityTokens } = engine;
   const hardware = device.adapter.kind === 'hardware';
   const [runs, trials] = hardware ? [8, 5] : [1, 2];
@@ -85,6 +87,7 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
   const reckonedBytes = engine.memory.totalBytes;
   onStage('checking outputs');
   const check = await checkOutputs(engine, { store, widths, json, config });
+  onMeasured({ adapter: device.adapter, output_checked: check.ok, check });
   onStage('measuring bandwidth');
   if (hardware) await warmUp(engine, 1000);
   const bandwidth = (await measureBandwidth(device)).bytesPerSecond;
@@ -100,7 +103,7 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
       const time = await timeRounds(engine, program, { states, words, rounds: runs, width: 1, trials });
       const bytes = store.byteLength - embeddingBytes + cacheReadBytes(config, context, options.cache ?? 'f32');
       const floorMs = (bytes / bandwidth) * 1000;
-      return {
+      const report: StepReport = {
         context,
         ms_per_token: time.wallMs,
         gpu_ms: time.gpuMs,
@@ -110,6 +113,8 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
         dispatches: program.dispatches.length,
         bytes,
       };
+      onMeasured({ step: report });
+      return report;
     } finally {
       states.destroy();
     }
@@ -126,18 +131,22 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
     bytesPerSecond: bandwidth,
   });
 
+  onMeasured({ kernels });
+
   const byWidth: Record<string, number> = {};
   for (const width of widths) {
     onStage(`forward of ${width} rows`);
     const length = Math.min(decode.context, capacityTokens - width);
     const time: PassTime = await timeForward(engine, width, { length, runs: hardware ? 4 : 1, trials });
     byWidth[width] = time.gpuMs ?? time.wallMs;
+    onMeasured({ width, ms: byWidth[width] });
   }
   const prefill: Record<string, number> = {};
   for (const tokens of options.prefills) {
     if (!fits(tokens + 1, 'prefill')) continue;
     onStage(`prefill of ${tokens}`);
     prefill[tokens] = await timePrefill(engine, tokens);
+    onMeasured({ prefill: tokens, ms: prefill[tokens] });
   }
   const { memory } = device;
   return {

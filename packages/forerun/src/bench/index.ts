@@ -1,2 +1,10 @@
+export type { ConfigReport, ConfigReportOptions } from './config-report.ts';
+export { reportConfig } from './config-report.ts';
 export { median } from './median.ts';
 export { presets } from './presets.ts';
+export type { ReadbackTime } from './readback-time.ts';
+export { timeReadback } from './readback-time.ts';
+export type { ReplayPoint, ReplayReport, ReplayReportOptions } from './replay-report.ts';
+export { reportReplay } from './replay-report.ts';
+export type { RoundTime, RoundTimingOptions } from './round-timing.ts';
+export { openLoopWords, timeRounds } from './round-timing.ts';

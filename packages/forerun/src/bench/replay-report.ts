@@ -55,6 +55,8 @@ export interface ReplayReportOptions {
   readonly rounds: number;
   readonly trials: number;
   readonly onStage?: ((stage: string) => void) | undefined;
+  /** Called with each point as soon as it is measured. */
+  readonly onMeasured?: ((figure: object) => void) | undefined;
 }
 
 const seed = 7;
@@ -85,7 +87,8 @@ async function run(
 
 /** Measures replay at every acceptance and width, in pairs with plain runs. */
 export async function reportReplay(engine: Engine, options: ReplayReportOptions): Promise<ReplayReport> {
-  const { prompt, tokens, pairs, acceptances, widths, rounds, trials, onStage = () => undefined } = options;
+  const { prompt, tokens, pairs, acceptances, widths, rounds, trials } = options;
+  const { onStage = () => undefined, onMeasured = () => undefined } = options;
   const { vocabSize } = engine.decoder;
   const drafter = replay();
   const speculation = engine.speculation(drafter);
@@ -140,7 +143,7 @@ export async function reportReplay(engine: Engine, options: ReplayReportOptions)
       }
       const acceptanceLength = made === 0 ? 0 : given / made;
       const predicted = width === 'auto' ? undefined : (acceptanceLength * times[1]!.wallMs) / times[width]!.wallMs;
-      points.push({
+      const point: ReplayPoint = {
         acceptance,
         width,
         tokens_per_second: median(rates),
@@ -150,7 +153,9 @@ export async function reportReplay(engine: Engine, options: ReplayReportOptions)
         acceptance_length: acceptanceLength,
         predicted_ratio: predicted,
         output_equal: equal,
-      });
+      };
+      points.push(point);
+      onMeasured({ replay: point });
     }
   }
   const by = (of: (time: RoundTime) => number | undefined) =>

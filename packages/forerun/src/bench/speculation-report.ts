@@ -49,6 +49,8 @@ export interface SpeculationReportOptions {
   /** Nodes of the trees that heads are measured at. */
   readonly nodes: readonly number[];
   readonly onStage?: ((stage: string) => void) | undefined;
+  /** Called with each point of replay and each round's cost as soon as it is measured. */
+  readonly onMeasured?: ((figure: object) => void) | undefined;
 }
 
 /** Tokens that a conversation needs behind the context for what {@link reportSpeculation} does there. */
@@ -84,7 +86,8 @@ export async function reportSpeculation(
   options: SpeculationReportOptions,
 ): Promise<SpeculationReport> {
   const { engine, config } = random;
-  const { json, weights, context, tokens, acceptances, onStage = () => undefined } = options;
+  const { json, weights, context, tokens, acceptances, pairs } = options;
+  const { onStage = () => undefined, onMeasured = () => undefined } = options;
   const { kind } = engine.device.adapter;
   const timing = timingOf[kind];
   const leftOut: string[] = [];
@@ -103,7 +106,7 @@ export async function reportSpeculation(
   const widths = usable(options.widths.filter((width) => width > 1));
   const replayed =
     acceptances.length > 0
-      ? await reportReplay(engine, { prompt, tokens, pairs: options.pairs, acceptances, widths, ...timing, onStage })
+      ? await reportReplay(engine, { prompt, tokens, pairs, acceptances, widths, ...timing, onStage, onMeasured })
       : undefined;
 
   onStage('plain tokens');
@@ -121,7 +124,9 @@ export async function reportSpeculation(
     const rows: RoundCost[] = [];
     for (const count of nodes) {
       onStage(`${name}, ${count} nodes`);
-      rows.push(await roundCost(engine, { drafter: drafterOf(count), nodes: count }, against));
+      const cost = await roundCost(engine, { drafter: drafterOf(count), nodes: count }, against);
+      rows.push(cost);
+      onMeasured({ round: cost });
     }
     return rows;
   };

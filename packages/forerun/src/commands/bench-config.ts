@@ -1,15 +1,13 @@
 import type { WeightPolicy } from '@forerun/checkpoints';
-import type { Arithmetic, Device, ExperimentalFeature } from '@forerun/tensor';
-import { ArgumentError, ForerunError, requestDevice } from '@forerun/tensor';
+import type { Arithmetic, ExperimentalFeature } from '@forerun/tensor';
+import { ArgumentError, requestDevice } from '@forerun/tensor';
 import { readFile } from 'node:fs/promises';
-import { reportEngine } from '../bench/engine-report.ts';
+import { reportConfig } from '../bench/config-report.ts';
 import { engineReportText } from '../bench/engine-report-text.ts';
 import type { HeadKind } from '../bench/head-checkpoint.ts';
 import { presets } from '../bench/presets.ts';
-import { randomEngine } from '../bench/random-engine.ts';
-import { reportSpeculation, type SpeculationReport, speculationRoom } from '../bench/speculation-report.ts';
 import { speculationReportText } from '../bench/speculation-report-text.ts';
-import { jsonLine, line } from '../terminal/write.ts';
+import { jsonLine, line, noteJson } from '../terminal/write.ts';
 
 /** Flags of `forerun bench --config … --random`. */
 export interface ConfigBenchFlags {
@@ -78,94 +76,34 @@ export async function benchConfig(flags: ConfigBenchFlags): Promise<void> {
   const experimental = flags.experimental ? [flags.experimental] : [];
   const toggles = { enable: flags.dawnEnable ?? [], disable: flags.dawnDisable ?? [], experimental };
   const device = await requestDevice({ dawn: toggles, experimental });
-  const weights = flags.weights === undefined || flags.weights === 'as-is' ? 'q4' : flags.weights;
   const { kind } = device.adapter;
-  const contexts = flags.context ? [flags.context] : defaults.contexts[kind];
-  const prefills = defaults.prefills[kind];
-  const made = { device, weights, seed: flags.seed ?? 1, cache: flags.cache, arithmetic: flags.arithmetic };
-  const longest = Math.max(...contexts, ...prefills.map((tokens) => tokens + 1));
-  const { engine, store, config, readyMs } = await randomEngine(json, { ...made, capacityTokens: longest });
-  const report = await reportEngine(engine, {
-    store,
-    json,
-    config,
-    widths: flags.widths ?? defaults.widths,
-    contexts,
-    prefills,
+  const report = await reportConfig(json, {
+    device,
+    weights: flags.weights === undefined || flags.weights === 'as-is' ? 'q4' : flags.weights,
+    seed: flags.seed ?? 1,
     cache: flags.cache,
-    onStage,
-  });
-  const { chunkTokens, arithmetic } = engine;
-  engine.destroy();
-  let speculation: SpeculationReport | undefined;
-  let failure: string | undefined;
-  try {
-    if (flags.speculation || draft || flags.heads) speculation = await measureSpeculation(flags, { json, draft, made });
-  } catch (error) {
-    if (!(error instanceof ForerunError)) throw error;
-    // What was measured before is not lost with it.
-    failure = `${error.code}: ${error.message}`;
-  }
-  if (!report.output_checked || speculation?.output_checked === false || failure) process.exitCode = 1;
-  if (flags.json) {
-    await jsonLine({
-      config: flags.config,
-      weights,
-      cache: flags.cache ?? 'f32',
-      arithmetic,
-      ready_ms: readyMs,
-      chunk_tokens: chunkTokens,
-      toggles,
-      ...report,
-      ...(speculation ? { speculation } : {}),
-      ...(failure === undefined ? {} : { speculation_failure: failure }),
-    });
-    return;
-  }
-  await line(`${flags.config} in ${weights}, ready in ${(readyMs / 1000).toFixed(1)} s\n${engineReportText(report)}`);
-  if (failure) await line(`\nSpeculation could not be measured: ${failure}`);
-  if (speculation) await line(`\n${speculationReportText(speculation)}`);
-}
-
-const onStage = (stage: string): void => void process.stderr.write(`${stage} …\n`);
-
-/** Speculation on an engine of its own, which holds no more than it needs. */
-async function measureSpeculation(
-  flags: ConfigBenchFlags,
-  parts: {
-    json: Readonly<Record<string, unknown>>;
-    draft: Readonly<Record<string, unknown>> | undefined;
-    made: {
-      device: Device;
-      weights: WeightPolicy;
-      seed: number;
-      cache: 'f32' | 'f16' | undefined;
-      arithmetic: Arithmetic | undefined;
-    };
-  },
-): Promise<SpeculationReport> {
-  const { json, draft, made } = parts;
-  const { kind } = made.device.adapter;
-  const context = flags.context ?? defaults.contexts[kind][0];
-  const tokens = flags.tokens ?? defaults.tokens[kind];
-  onStage('an engine for speculation');
-  const random = await randomEngine(json, { ...made, capacityTokens: context + speculationRoom(tokens) });
-  try {
-    return await reportSpeculation(random, {
-      json,
-      weights: made.weights,
-      cache: made.cache,
-      context,
-      tokens,
+    arithmetic: flags.arithmetic,
+    widths: flags.widths ?? defaults.widths,
+    contexts: flags.context ? [flags.context] : defaults.contexts[kind],
+    prefills: defaults.prefills[kind],
+    speculation: {
+      context: flags.context ?? defaults.contexts[kind][0],
+      tokens: flags.tokens ?? defaults.tokens[kind],
       pairs: flags.runs ?? defaults.runs[kind],
       acceptances: flags.speculation ? (flags.acceptances ?? defaults.acceptances[kind]) : [],
       widths: flags.widths ?? defaults.replayWidths[kind],
       draft,
       heads: flags.heads ?? [],
       nodes: flags.nodes ?? defaults.nodes[kind],
-      onStage,
-    });
-  } finally {
-    random.engine.destroy();
-  }
+    },
+    onStage: (stage) => void process.stderr.write(`${stage} …\n`),
+    ...(flags.json && { onMeasured: noteJson }),
+  });
+  const { output_checked, speculation, speculation_failure: failure } = report;
+  if (!output_checked || speculation?.output_checked === false || failure) process.exitCode = 1;
+  if (flags.json) return jsonLine({ config: flags.config, toggles, ...report });
+  const ready = `${flags.config} in ${report.weights}, ready in ${(report.ready_ms / 1000).toFixed(1)} s`;
+  await line(`${ready}\n${engineReportText(report)}`);
+  if (failure) await line(`\nSpeculation could not be measured: ${failure}`);
+  if (speculation) await line(`\n${speculationReportText(speculation)}`);
 }

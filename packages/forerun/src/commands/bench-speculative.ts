@@ -8,7 +8,7 @@ import { exactPrompts } from '../check/exact-prompts.ts';
 import { drafterNames, type DrafterName } from '../model/drafter-choice.ts';
 import type { LoadedModel, Prompt } from '../model/loaded-model.ts';
 import { Interrupt } from '../terminal/interrupt.ts';
-import { jsonLine, line } from '../terminal/write.ts';
+import { jsonLine, line, noteJson } from '../terminal/write.ts';
 import { countOf, loadByFlags, type ModelFlags, numberOf, widthOf, withModelOptions } from './model-options.ts';
 import { adapterText } from './statistics-text.ts';
 
@@ -96,6 +96,7 @@ async function benchSpeculative(flags: SpeculativeFlags): Promise<void> {
     width: flags.width ?? own.width,
     signal: interrupt.signal,
     onStage: (stage) => void process.stderr.write(`${stage} …\n`),
+    ...(flags.json && { onRow: noteJson }),
   });
   if (!report.output_checked) process.exitCode = 1;
   if (flags.json) await jsonLine(report);

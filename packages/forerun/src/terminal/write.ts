@@ -10,12 +10,20 @@ export function line(text = ''): Promise<void> {
   return writeOut(`${text}\n`);
 }
 
-/** A line of JSON; 64-bit seeds become numbers where they fit, else strings. */
+/** JSON in one line; 64-bit seeds become numbers where they fit, else strings. */
+function jsonText(value: unknown): string {
+  return JSON.stringify(value, (_, item: unknown) => {
+    if (typeof item !== 'bigint') return item;
+    return item <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(item) : String(item);
+  });
+}
+
+/** A line of JSON on stdout. */
 export function jsonLine(value: unknown): Promise<void> {
-  return line(
-    JSON.stringify(value, (_, item: unknown) => {
-      if (typeof item !== 'bigint') return item;
-      return item <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(item) : String(item);
-    }),
-  );
+  return line(jsonText(value));
+}
+
+/** A line of JSON on stderr: part of a result that stdout gets whole at the end, for the case that there is no end. */
+export function noteJson(value: unknown): void {
+  process.stderr.write(`${jsonText(value)}\n`);
 }

@@ -68,6 +68,8 @@ export interface SpeculativeReportOptions {
   readonly width: number | 'auto';
   readonly signal?: AbortSignal | undefined;
   readonly onStage?: ((stage: string) => void) | undefined;
+  /** Called with each row as soon as it is measured. */
+  readonly onRow?: ((row: SpeculativeRow) => void) | undefined;
 }
 
 interface Run {
@@ -144,7 +146,7 @@ class Comparison {
 
   /** All drafters under one rule at one temperature. */
   async rows(setting: Setting): Promise<SpeculativeRow[]> {
-    const { prompts, pairs, onStage = () => undefined } = this.#options;
+    const { prompts, pairs, onStage = () => undefined, onRow = () => undefined } = this.#options;
     const { method, temperature } = setting;
     const candidates = await this.#fitting(setting);
     if (candidates.length === 0) return [];
@@ -169,7 +171,9 @@ class Comparison {
         }
       }
     }
-    return candidates.map((candidate, at) => row({ candidate, setting, plain, series: series[at]! }));
+    const rows = candidates.map((candidate, at) => row({ candidate, setting, plain, series: series[at]! }));
+    for (const one of rows) onRow(one);
+    return rows;
   }
 }
 
