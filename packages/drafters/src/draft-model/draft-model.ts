@@ -10,7 +10,7 @@ import type {
 } from '@forerun/contracts';
 import { MismatchedPartsError } from '@forerun/contracts';
 import type { Tensor } from '@forerun/tensor';
-import { ArgumentError, concat, gather, gatherRows, readState, reduce, State, writeState } from '@forerun/tensor';
+import { ArgumentError, concat, gather, gatherRows, readState, softmax, State, writeState } from '@forerun/tensor';
 import type { CatchUpRows } from './catch-up-rows.ts';
 import { catchUpRows } from './catch-up-rows.ts';
 import { ChainChoice } from '../features/chain.ts';
@@ -27,8 +27,8 @@ export interface DraftModelOptions {
   /** How drafts are chosen; `coupled` by default. */
   readonly children?: ChildChoice;
   /**
-   * Drafting ends behind the first draft that the draft model itself finds less likely than this, by the softmax of its logits
-   * (transformers' `assistant_confidence_threshold`); from 0 to 1, 0 by default.
+   * Drafting ends behind the first draft that the draft model itself finds less likely than this, by the distribution that it is drawn from
+   * or, where it is not drawn, by the softmax of the logits (transformers' `assistant_confidence_threshold`); from 0 to 1, 0 by default.
    */
   readonly confidence?: number;
 }
@@ -112,14 +112,15 @@ class UsedDrafts {
     this.#sure = ready;
   }
 
-  /** Takes in a draft `[1]` u32 and the logits `[1, V]` that it was chosen from. */
-  add(logits: Tensor, token: Tensor): void {
+  /** Takes in a draft `[1]` u32, the logits `[1, V]` that it was chosen from, and the distribution `[1, V]` where it was drawn. */
+  add(token: Tensor, logits: Tensor, drawnFrom: Tensor | undefined): void {
     if (this.#confidence === 0) return;
     this.#rows = this.#rows.add(this.#sure);
-    const mass = logits.sub(reduce(logits, 'max', { keepDims: true })).exp();
-    const probability = gather(mass.reshape([-1]), token).div(reduce(mass, 'sum').reshape([1]));
+    const p = drawnFrom ?? softmax(logits);
     const none = logits.graph.constant(Uint32Array.of(0));
-    this.#sure = probability.less(this.#confidence).select(none, this.#sure);
+    this.#sure = gather(p.reshape([-1]), token)
+      .less(this.#confidence)
+      .select(none, this.#sure);
   }
 
   /** `[1]` u32: rows of the tree in use, the anchor included. */
@@ -180,7 +181,7 @@ export function draftModel(options: DraftModelOptions): Drafter {
       const choose = (hidden: Tensor) => {
         const logits = decoder.head(decoder.norm(hidden));
         const token = choice.next(logits);
-        used.add(logits, token);
+        used.add(token, logits, choice.drawnFrom);
         return token;
       };
       const first = catchUp(decoder, cache, next);

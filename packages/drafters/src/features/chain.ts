@@ -29,6 +29,11 @@ export class ChainChoice {
     return this.#children.of(logits, { depths: this.#steps, ranks: 1 }).reshape([1]);
   }
 
+  /** The distribution `[1, V]` that the last token was drawn from; undefined where it was not drawn. */
+  get drawnFrom(): Tensor | undefined {
+    return this.#children?.drawnFrom;
+  }
+
   /** What the drafts were drawn from, as the distribution of a tree, where they were drawn. */
   get distribution(): Pick<TokenTree, 'distribution'> {
     const rows = Array.from({ length: this.#round.width }, (_, row) => (row < this.#steps ? row : undefined));

@@ -75,6 +75,11 @@ export class Children {
     return drawChildren(p, uniforms.reshape([rows, ranks]));
   }
 
+  /** The distribution `[M, V]` that the last children were drawn from; undefined where they were not drawn. */
+  get drawnFrom(): Tensor | undefined {
+    return this.#distributions.at(-1);
+  }
+
   /**
    * The distribution `[rows.length, V]` that children were drawn from, where they were drawn: `rows` says for each row of a tree the how
    * manieth row of logits it is; undefined for rows without children.

@@ -126,6 +126,15 @@ describe('draftModel', { timeout: 600_000 }, () => {
     expect(() => draftModel({ decoder, confidence: 1.1 })).toThrow(ArgumentError);
   });
 
+  it('is as sure of a drawn draft as the distribution that it is drawn from', async () => {
+    const one = { temperature: 1, topK: 1, seed: 3 };
+    const drawn = draftModel({ decoder, children: 'drawn', confidence: 1 });
+    const [plain, whole] = [await once(undefined, one, 1), await once(draftModel({ decoder }), one, 8)];
+    expect(await once(drawn, one, 8)).toEqual(whole);
+    expect(whole.tokens).toEqual(plain.tokens);
+    expect((await once(draftModel({ decoder, confidence: 1 }), one, 8)).drafted).toBe(20);
+  });
+
   it('refuses a draft that does not fit', () => {
     const other: Decoder = toyDecoder({ ...toy, vocabSize: 7 });
     expect(() => engine.speculation(draftModel({ decoder: other })).round(2)).toThrow(MismatchedPartsError);

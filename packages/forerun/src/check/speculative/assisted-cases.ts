@@ -22,7 +22,12 @@ interface AssistedRun {
   readonly num_assistant_tokens: number;
   readonly schedule: 'constant' | 'heuristic' | 'heuristic_transient';
   readonly assistant_confidence_threshold: number;
-  readonly sampling: { readonly temperature: number; readonly top_k: number; readonly top_p: number } | null;
+  readonly sampling: {
+    readonly temperature: number;
+    readonly top_k: number;
+    readonly top_p: number;
+    readonly min_p?: number;
+  } | null;
   readonly prompt: readonly number[];
   readonly tokens: readonly number[];
   readonly rounds: readonly AssistedRound[];
@@ -57,7 +62,8 @@ export async function assistedRuns(one: SpeculativeCase): Promise<string | undef
       sampledRuns,
       (engine, run) => {
         const decoder = processedTwice(draft.decoder, engine.loop.sampling);
-        const drawn = draftModel({ decoder, children: 'drawn' });
+        const confidence = run.assistant_confidence_threshold;
+        const drawn = draftModel({ decoder, children: 'drawn', confidence });
         return runDifference(engine, run, { drafter: tape.drafter(drawn), tape });
       },
     )
@@ -137,7 +143,7 @@ async function runDifference(
     maxTokens: tokens.length,
     width: Math.max(...allowed.values()) + 1,
     sampling: sampling
-      ? { temperature: sampling.temperature, topK: sampling.top_k, topP: sampling.top_p }
+      ? { temperature: sampling.temperature, topK: sampling.top_k, topP: sampling.top_p, minP: sampling.min_p ?? 0 }
       : { temperature: 0 },
   });
   // A sampled round without drafts draws its token elsewhere upstream: no uniform is recorded for it.
