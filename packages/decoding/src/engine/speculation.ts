@@ -11,8 +11,8 @@ import type { Engine } from './engine.ts';
 /** Widths that are compiled; what lies between runs in the next larger one. */
 export const widthClasses = [1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64] as const;
 
-/** Rows at which a drafter that draws trees draws one, and at which a proposal is looked at before it is needed. */
-const probedWidth = 8;
+/** Rows at which a proposal is looked at before it is needed, the first at which trees branch; a drafter may serve some of them alone. */
+const probedWidths = [8, 2, 32, 64] as const;
 
 /** The programs of one drafter and one verifier on an engine. */
 export class Speculation {
@@ -45,7 +45,7 @@ export class Speculation {
     this.#plain = parts.plain;
     this.drafterState = parts.drafter?.state(engine.capacityTokens, { rollbackTokens: engine.rollbackTokens });
     // A proposal that does not fit is refused while it is traced; said here, it does not wait for the first wide round.
-    probeProposal(this.#parts(), probedWidth);
+    probeProposal(this.#parts(), probedWidths);
   }
 
   /** The states that go back together. */

@@ -89,14 +89,23 @@ function roundOf({ decoder, state, loop, noise }: RoundParts, width: number, hea
 }
 
 /**
- * Traces a proposal of `width` rows alone, to see whether it fits the target and the contract.
+ * Traces proposals alone, one width after the other, until one fits the target and the contract.
  *
- * @throws {@link MismatchedPartsError} where it does not; whatever the drafter throws.
+ * @throws what the first one threw, where none does: {@link MismatchedPartsError}, or whatever the drafter throws.
  */
-export function probeProposal(parts: RoundParts, width: number): void {
+export function probeProposal(parts: RoundParts, widths: readonly number[]): void {
   const { drafter, loop } = parts;
   if (!drafter) return;
-  trace((graph) => void proposedTree(drafter, roundOf(parts, width, roundHead(graph, loop.loop, width))));
+  const failures: unknown[] = [];
+  for (const width of widths) {
+    try {
+      trace((graph) => void proposedTree(drafter, roundOf(parts, width, roundHead(graph, loop.loop, width))));
+      return;
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  throw failures[0];
 }
 
 /**

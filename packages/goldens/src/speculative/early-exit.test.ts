@@ -81,8 +81,8 @@ describe('earlyExit', () => {
   test('refuses exits that the target does not have', () => {
     for (const layer of [0, 1.5]) expect(() => earlyExit({ layer })).toThrow(ArgumentError);
     expect(() => earlyExit({ layer: 2, depth: 0 })).toThrow(ArgumentError);
-    const late = engine.speculation(earlyExit({ layer: 8 }));
-    expect(() => late.round(2)).toThrow(MismatchedPartsError);
-    expect(() => late.round(2)).toThrow(/1 to 7/);
+    const late = earlyExit({ layer: 8 });
+    expect(() => engine.speculation(late)).toThrow(MismatchedPartsError);
+    expect(() => engine.speculation(late)).toThrow(/1 to 7/);
   });
 });
