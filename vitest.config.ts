@@ -12,6 +12,7 @@ export default defineConfig({
   test: {
     include: ['packages/*/src/**/*.test.ts', 'packages/*/test/**/*.test.ts', 'apps/*/src/**/*.test.ts'],
     environment: 'node',
+    globalSetup: ['packages/tooling/src/lanes/one-thread.ts'],
     pool: 'forks',
     maxWorkers: 2,
     isolate: true,

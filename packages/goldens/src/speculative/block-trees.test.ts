@@ -58,15 +58,18 @@ const drafters = [
 describe.each(['greedy', 'sampled'] as const)('%s', (name) => {
   const sampling = samplings[name];
 
-  test.each(drafters)("%s: leaves plain decoding's tokens and cache", async (_, drafter, width, shorter) => {
-    const got = await run(drafter, { width, sampling });
-    console.info(`${got.rounds} rounds, ${chains[name].rounds} of the chain, ${plain[name].rounds} plain`);
-    expect(got.tokens).toEqual(plain[name].tokens);
-    expect(differingRows(got.cache, plain[name].cache)).toEqual([]);
-    expect(got.rounds).toBeLessThan(plain[name].rounds);
-    // A tree may be of use where a chain's first token is wrong.
-    if (shorter) expect(got.rounds).toBeLessThan(chains[name].rounds);
-  });
+  test.each(name === 'greedy' ? drafters : drafters.slice(0, 2))(
+    "%s: leaves plain decoding's tokens and cache",
+    async (_, drafter, width, shorter) => {
+      const got = await run(drafter, { width, sampling });
+      console.info(`${got.rounds} rounds, ${chains[name].rounds} of the chain, ${plain[name].rounds} plain`);
+      expect(got.tokens).toEqual(plain[name].tokens);
+      expect(differingRows(got.cache, plain[name].cache)).toEqual([]);
+      expect(got.rounds).toBeLessThan(plain[name].rounds);
+      // A tree may be of use where a chain's first token is wrong.
+      if (shorter) expect(got.rounds).toBeLessThan(chains[name].rounds);
+    },
+  );
 
   test('the chain does so too', () => {
     expect(chains[name].tokens).toEqual(plain[name].tokens);

@@ -99,14 +99,12 @@ const drafters: Readonly<Record<string, { readonly drafter: Drafter; readonly ac
   eagle1: { drafter: await eagleOf('eagle1'), accepted: 0.3 },
   eagle3: { drafter: await eagleOf('eagle3'), accepted: 0.3 },
   'eagle3-full-vocab': { drafter: await eagleOf('eagle3-full-vocab'), accepted: 0.3 },
-  'medusa v1': { drafter: await medusaOf('medusa_lm_head_v1.safetensors'), accepted: 0.3 },
-  // These were not trained.
-  'medusa v2': { drafter: await medusaOf('medusa_lm_head.safetensors'), accepted: 0 },
-  'medusa two layers': { drafter: await medusaOf('medusa_lm_head_v1_two_layers.pt'), accepted: 0 },
+  medusa: { drafter: await medusaOf('medusa_lm_head_v1.safetensors'), accepted: 0.3 },
   'hydra-mlp': { drafter: await hydraOf('hydra-mlp'), accepted: 0.3 },
+  'hydra-prefix-mlp': { drafter: await hydraOf('hydra-prefix-mlp'), accepted: 0.3 },
+  // These were not trained.
   'block, random': { drafter: await blockOf(false), accepted: 0 },
   'causal block, random': { drafter: await blockOf(true), accepted: 0 },
-  'hydra-prefix-mlp': { drafter: await hydraOf('hydra-prefix-mlp'), accepted: 0.3 },
 };
 
 const { prompt: given, new_tokens: continuation } = goldenCase('target-llama').facts['greedy'] as {
