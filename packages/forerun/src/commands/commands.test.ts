@@ -1,6 +1,7 @@
 /** The command line as a user meets it: what it prints, and with which code it ends. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 import { afterAll, describe, expect, it } from 'vitest';
 import { byteCheckpoint, goldenFolder } from '../../test/byte-checkpoint.ts';
 
@@ -16,9 +17,13 @@ interface Outcome {
 
 function forerun(
   parameters: readonly string[],
-  options: { input?: string; interruptAt?: RegExp } = {},
+  options: { input?: string; interruptAt?: RegExp; env?: Record<string, string | undefined> } = {},
 ): Promise<Outcome> {
-  const child = spawn(process.execPath, ['--conditions=@forerun/source', cli, ...parameters], { stdio: 'pipe' });
+  // Colours are off whatever the machine asks for: a CI server's own variables would turn them on.
+  const child = spawn(process.execPath, ['--conditions=@forerun/source', cli, ...parameters], {
+    stdio: 'pipe',
+    env: { ...process.env, FORCE_COLOR: undefined, NO_COLOR: '1', ...options.env },
+  });
   let out = '';
   let err = '';
   let interrupted = false;
@@ -125,6 +130,15 @@ describe('forerun', () => {
     expect(speculative).toBe(plain);
     expect(out).toMatch(/^1 {2}little .*→/m);
     expect(out).toMatch(/The same text, token for token, in \d+ % fewer rounds/);
+    expect(code).toBe(0);
+  });
+
+  it('demo: colours who gave each token where colours are shown', async () => {
+    const env = { NO_COLOR: undefined, FORCE_COLOR: '1' };
+    const { code, out } = await forerun(['demo', '-n', '4', '--width', '4'], { env });
+    const [plain, speculative] = out.split('Speculative.').map((part) => /Once upon a time.*/.exec(part)![0]);
+    expect(speculative).toContain('\u001b[');
+    expect(stripVTControlCharacters(speculative!)).toBe(plain);
     expect(code).toBe(0);
   });
 
