@@ -22,6 +22,7 @@ import {
   profile,
   requestDevice,
   StateBuffers,
+  steadyClock,
   WeightStore,
 } from '@forerun/tensor';
 import { type SweptMatrix, sweepLinear } from '@forerun/tensor/harness';
@@ -132,6 +133,7 @@ async function profileLayers(device: Device, one: Case, context: number): Promis
         `${key}, ${rows} rows: ${differing} of ${bits.length} logits differ from those of the row alone, finite: ${finite}.`,
       );
     }
+    await steadyClock(device);
     const times: number[] = [];
     for (let trial = 0; trial < 12; trial++) {
       const commands = new Commands(device, { timed: true }).run(program, run);

@@ -114,5 +114,6 @@ export type { Bandwidth, BandwidthOptions } from './run/bandwidth.ts';
 export { measureBandwidth, MeasurementError } from './run/bandwidth.ts';
 export type { DispatchTime, Profile, ProfileOptions } from './run/profiler.ts';
 export { canProfile, profile } from './run/profiler.ts';
+export { steadyClock } from './run/steady-clock.ts';
 export type { ExplainedDispatch, ExplainedFusion, ExplainOptions, Explanation } from './run/explain.ts';
 export { explain, explanationText } from './run/explain.ts';

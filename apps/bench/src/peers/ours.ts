@@ -1,4 +1,5 @@
-import { timeForward, timePrefill, warmUp } from '@forerun/decoding';
+import { timeForward, timePrefill } from '@forerun/decoding';
+import { steadyClock } from '@forerun/tensor';
 import { load } from 'forerun';
 import { median } from 'forerun/bench';
 import type { PeerFigures, PeerProtocol } from './protocol.ts';
@@ -16,7 +17,7 @@ export async function measureOurs(
   const { engine } = model;
   const { device } = engine;
   const hardware = device.adapter.kind === 'hardware';
-  if (hardware) await warmUp(engine, 1000);
+  await steadyClock(device);
   const times: number[] = [];
   for (let run = 0; run <= runs; run++) {
     const { statistics } = await model.generate(peerPrompt(promptTokens), {

@@ -1,6 +1,6 @@
 import { loopWords } from '@forerun/contracts';
 import type { Program, StateBuffers } from '@forerun/tensor';
-import { Commands, packSampling } from '@forerun/tensor';
+import { Commands, packSampling, steadyClock } from '@forerun/tensor';
 import { loopLayout } from '../loop/loop-states.ts';
 import type { Engine } from './engine.ts';
 import { greedySettings } from './sampling-settings.ts';
@@ -52,6 +52,7 @@ export async function timeProgram(engine: Engine, program: Program, options: Tim
   let best: RunTime | undefined;
   for (let trial = 0; trial <= trials; trial++) {
     states.write(engine.loop.loop, words);
+    await steadyClock(device);
     await device.idle();
     const start = performance.now();
     const commands = new Commands(device, { timed });

@@ -1,4 +1,4 @@
-import { Commands, packSampling } from '@forerun/tensor';
+import { Commands, packSampling, steadyClock } from '@forerun/tensor';
 import type { Engine } from './engine.ts';
 import type { RunTime } from './measure.ts';
 import { startWords, timeProgram } from './measure.ts';
@@ -50,12 +50,6 @@ export async function timeStep(engine: Engine, options: PassTimingOptions): Prom
   }
 }
 
-/** Keeps the device busy with steps for about `ms`: a GPU that has idled runs at a lower clock. */
-export async function warmUp(engine: Engine, ms: number): Promise<void> {
-  const until = performance.now() + ms;
-  while (performance.now() < until) await timeStep(engine, { length: 1, runs: 4, trials: 1 });
-}
-
 /** Times the prefill of `tokens` tokens into an empty cache, in the engine's own passes; wall time of the whole in ms. */
 export async function timePrefill(engine: Engine, tokens: number): Promise<number> {
   const plain = engine.speculation(undefined);
@@ -64,7 +58,7 @@ export async function timePrefill(engine: Engine, tokens: number): Promise<numbe
     let best = Infinity;
     for (let trial = 0; trial < 3; trial++) {
       states.write(engine.loop.loop, startWords({ length: 0, prefillEnd: tokens }));
-      await engine.device.idle();
+      await steadyClock(engine.device);
       const start = performance.now();
       for (let at = 0; at < tokens;) {
         const chunk = engine.chunkTokens.find((size) => size <= tokens - at) ?? engine.chunkTokens.at(-1)!;

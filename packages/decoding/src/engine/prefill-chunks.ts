@@ -23,9 +23,6 @@ export async function choosePrefillChunks(engine: Engine): Promise<readonly numb
     }
   };
   const smallest = usable.at(-1)!;
-  // A GPU that has idled while pipelines were compiled runs at a lower clock, and would be given passes that are too small.
-  const warmUntil = performance.now() + (engine.device.adapter.kind === 'hardware' ? 500 : 0);
-  while (performance.now() < warmUntil) await measure(smallest);
   const smallestMs = await measure(smallest);
   // Larger passes are at least as efficient a token, so a straight line is an upper estimate.
   let largest = smallest as number;

@@ -1,5 +1,5 @@
 import type { Engine, PassTime } from '@forerun/decoding';
-import { timeForward, timePrefill, warmUp } from '@forerun/decoding';
+import { timeForward, timePrefill } from '@forerun/decoding';
 import type { DecoderConfig } from '@forerun/models';
 import { cacheReadBytes } from '@forerun/models';
 import type { AdapterDescription, WeightStore } from '@forerun/tensor';
@@ -89,7 +89,6 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
   const check = await checkOutputs(engine, { store, widths, json, config });
   onMeasured({ adapter: device.adapter, output_checked: check.ok, check });
   onStage('measuring bandwidth');
-  if (hardware) await warmUp(engine, 1000);
   const bandwidth = (await measureBandwidth(device)).bytesPerSecond;
 
   const embeddingBytes = embeddingOnlyBytes(store, config);

@@ -6,7 +6,7 @@ import { loopWords } from '@forerun/contracts';
 import type { Engine } from '@forerun/decoding';
 import { maxRoundsInFlight } from '@forerun/decoding';
 import type { Program, StateBuffers } from '@forerun/tensor';
-import { Commands, MeasurementError } from '@forerun/tensor';
+import { Commands, MeasurementError, steadyClock } from '@forerun/tensor';
 
 /** Cost of a round. */
 export interface RoundTime {
@@ -60,6 +60,7 @@ class RoundLedger {
     const { states, words } = this.#options;
     const { loop } = this.#engine.loop;
     if (words) states.write(loop, words);
+    await steadyClock(this.#engine.device);
     await this.#engine.device.idle();
     return words ?? ((await states.read(loop)) as Uint32Array);
   }

@@ -11,6 +11,7 @@ import { Commands } from './commands.ts';
 import { canProfile, median, profile } from './profiler.ts';
 import type { Program } from './program.ts';
 import { StateBuffers } from './state-buffers.ts';
+import { steadyClock } from './steady-clock.ts';
 
 /** A measurement computed something else than it had to; its time says nothing. */
 export class MeasurementError extends ForerunError {
@@ -136,6 +137,7 @@ export async function measureBandwidth(device: Device, options: BandwidthOptions
         `The bandwidth kernel read ${bytes} bytes and summed them to ${sum}; expected ${expectedSum(bytes / 4)}. The device computes wrongly; run \`forerun check\`.`,
       );
     }
+    await steadyClock(device);
     const clock = canProfile(device) ? 'timestamp-query' : 'host';
     const nanoseconds =
       clock === 'timestamp-query'

@@ -8,6 +8,7 @@ import { MissingFeatureError } from '../errors.ts';
 import type { Grid } from '../kernel/grid.ts';
 import type { RunOptions } from './commands.ts';
 import { Program } from './program.ts';
+import { steadyClock } from './steady-clock.ts';
 
 /** How a program is profiled. */
 export interface ProfileOptions extends RunOptions {
@@ -139,6 +140,7 @@ export async function profile(program: Program, options: ProfileOptions = {}): P
   }
   const timestamps = new Timestamps(device, program.dispatches.length);
   try {
+    await steadyClock(device);
     const runs: (readonly number[])[] = [];
     for (let run = 0; run < warmups + repeats; run++) {
       prepare?.();

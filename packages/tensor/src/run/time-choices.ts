@@ -11,6 +11,7 @@ import type { Grid } from '../kernel/grid.ts';
 import { grid } from '../kernel/grid.ts';
 import { PassClock } from './pass-clock.ts';
 import { canProfile, median } from './profiler.ts';
+import { steadyClock } from './steady-clock.ts';
 
 /** Rounds of which the median counts, after one that does not. */
 const rounds = 5;
@@ -131,6 +132,7 @@ export function deviceTimer(device: Device): ChoiceTimer {
           }),
         ),
       );
+      await steadyClock(device);
       const taken: number[][] = [];
       for (let round = 0; round <= rounds; round++) {
         const times = await device.scoped(() => timeRound(device, prepared));
