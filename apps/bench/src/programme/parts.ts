@@ -1,5 +1,7 @@
 /** What there is to measure: first whether this device computes right, then what tells most. */
 
+import { fileURLToPath } from 'node:url';
+
 /** One process of the programme. */
 export interface Part {
   /** Names its files. */
@@ -11,8 +13,10 @@ export interface Part {
 }
 
 const presetsByWeight = ['llama-3.1-8b', 'qwen3-0.6b', 'qwen3-4b', 'qwen3-1.7b'] as const;
-const golden = 'packages/goldens/fixtures/models';
-const shipped = 'packages/tiny/models/stories';
+/** A folder of this repository, from wherever the programme is started. */
+const folder = (path: string): string => fileURLToPath(new URL(`../../../../${path}`, import.meta.url));
+const golden = folder('packages/goldens/fixtures/models');
+const shipped = folder('packages/tiny/models/stories');
 
 function random(preset: string, ...more: readonly string[]): readonly string[] {
   return ['bench', '--config', preset, '--random', '--json', ...more];
