@@ -32,7 +32,8 @@ function blockWord(content: RandomContent): string {
 
 /**
  * Fills words `begin ..< begin + words` from a hash of seed and place: values uniform in `centre ± spread`, codes of all kinds, scales
- * between 0.5 and 1.5 times `spread`.
+ * between 0.5 and 1.5 times `spread` of either sign, since codes lie around a half below 0: thousands of values that all lean one way would
+ * add up over the layers of a model.
  */
 export function randomWeightKernel(content: RandomContent) {
   return defineKernel({
@@ -48,7 +49,7 @@ fn mix(bits: u32) -> u32 {
 }
 fn unit(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8f; }
 fn value(bits: u32) -> f32 { return fma(2.0 * unit(bits) - 1.0, u.spread, u.centre); }
-fn scale(bits: u32) -> f32 { return (0.5 + unit(bits)) * u.spread; }
+fn scale(bits: u32) -> f32 { return (0.5 + unit(bits)) * select(u.spread, -u.spread, (bits & 1u) == 1u); }
 @compute @workgroup_size(${randomWorkgroup})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
