@@ -5,7 +5,7 @@ export { Engine } from './engine/engine.ts';
 export { maxRoundsInFlight, maxStopStringBytes } from './engine/limits.ts';
 export type { RunTime } from './engine/measure.ts';
 export type { PassTime, PassTimingOptions } from './engine/pass-times.ts';
-export { timeForward, timePrefill, timeStep } from './engine/pass-times.ts';
+export { profileForward, timeForward, timePrefill, timeStep } from './engine/pass-times.ts';
 export type { GenerateRequest } from './engine/request.ts';
 export type { PhaseTimes, RoundReport, TreeNode } from './engine/round-report.ts';
 export type { SamplingSettings } from './engine/sampling-settings.ts';

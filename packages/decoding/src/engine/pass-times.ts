@@ -1,4 +1,5 @@
-import { Commands, packSampling, steadyClock } from '@forerun/tensor';
+import type { Explanation } from '@forerun/tensor';
+import { Commands, explain, packSampling, profile, steadyClock } from '@forerun/tensor';
 import type { Engine } from './engine.ts';
 import type { RunTime } from './measure.ts';
 import { startWords, timeProgram } from './measure.ts';
@@ -28,6 +29,26 @@ export async function timeForward(engine: Engine, width: number, options: PassTi
     const words = startWords({ length });
     const time = await timeProgram(engine, program, { states, words, runs, trials, bound: length + width });
     return { ...time, dispatches: program.dispatches.length };
+  } finally {
+    states.destroy();
+    engine.release(program);
+  }
+}
+
+/** Explains a forward pass of `width` rows over `length` cached tokens, its dispatches with their times; see `profile`. */
+export async function profileForward(
+  engine: Engine,
+  width: number,
+  options: { readonly length: number; readonly repeats?: number },
+): Promise<Explanation> {
+  const program = await engine.compile(traceProbe(engine, width), `forward of ${width}`);
+  const states = engine.allocate([]);
+  try {
+    program.write('tokens', new Uint32Array(width).fill(1));
+    states.write(engine.loop.loop, startWords({ length: options.length }));
+    const bound = options.length + width;
+    const times = await profile(program, { states, bound, repeats: options.repeats ?? 5 });
+    return explain(program, { bound, profile: times });
   } finally {
     states.destroy();
     engine.release(program);

@@ -5,7 +5,7 @@ import { cacheReadBytes } from '@forerun/models';
 import type { AdapterDescription, WeightStore } from '@forerun/tensor';
 import { measureBandwidth } from '@forerun/tensor';
 import type { KernelTime } from './kernel-times.ts';
-import { kernelTimes } from './kernel-times.ts';
+import { forwardKernelTimes, kernelTimes } from './kernel-times.ts';
 import type { OutputCheck } from './output-check.ts';
 import { checkOutputs } from './output-check.ts';
 import { openLoopWords, timeRounds } from './round-timing.ts';
@@ -38,6 +38,8 @@ export interface EngineReport {
   readonly kernels: readonly KernelTime[];
   /** GPU time (wall where it cannot be had) of a forward pass with the logits of all rows, by width, in ms. */
   readonly widths: Readonly<Record<string, number>>;
+  /** Where the time of each such pass goes, the longest first. */
+  readonly width_kernels: Readonly<Record<string, readonly KernelTime[]>>;
   readonly prefill: Readonly<Record<string, number>>;
   /** What was asked for and does not fit the model or the capacity. */
   readonly left_out: readonly string[];
@@ -133,12 +135,18 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
   onMeasured({ kernels });
 
   const byWidth: Record<string, number> = {};
+  const widthKernels: Record<string, KernelTime[]> = {};
   for (const width of widths) {
     onStage(`forward of ${width} rows`);
     const length = Math.min(decode.context, capacityTokens - width);
     const time: PassTime = await timeForward(engine, width, { length, runs: hardware ? 4 : 1, trials });
     byWidth[width] = time.gpuMs ?? time.wallMs;
     onMeasured({ width, ms: byWidth[width] });
+    widthKernels[width] = await forwardKernelTimes(engine, width, {
+      length,
+      gpuMs: time.gpuMs,
+      bytesPerSecond: bandwidth,
+    });
   }
   const prefill: Record<string, number> = {};
   for (const tokens of options.prefills) {
@@ -158,6 +166,7 @@ export async function reportEngine(engine: Engine, options: EngineReportOptions)
     contexts,
     kernels,
     widths: byWidth,
+    width_kernels: widthKernels,
     prefill,
     left_out: leftOut,
     memory: {

@@ -59,6 +59,8 @@ describe('an engine with random weights', () => {
     // Every matrix in 4.5 bits but the embedding, of which a row is read.
     expect(decode.bytes).toBeGreaterThan(0.9 * (64 * (64 + 64 + 64) + 3 * 64 * 96 + 160 * 64) * 0.5625);
     expect(Object.keys(report.widths)).toEqual(['1', '4']);
+    expect(Object.keys(report.width_kernels)).toEqual(['1', '4']);
+    for (const kernels of Object.values(report.width_kernels)) expect(kernels.length).toBeGreaterThan(5);
     expect(Object.keys(report.prefill)).toEqual(['16']);
     expect(report.memory.peak_bytes).toBeGreaterThanOrEqual(report.memory.held_bytes);
     const text = engineReportText(report);
