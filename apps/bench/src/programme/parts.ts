@@ -34,6 +34,7 @@ export function partsOf(
   const [large, small, ...between] = presetsByWeight;
   const part = (name: string, seconds: number, parameters: readonly string[]): Part => ({ name, seconds, parameters });
   const { peers, chromium } = options;
+  const heads = ['--heads', 'eagle3,mtp,medusa'];
   return [
     part('devices', 20, ['devices', '--json']),
     part('prove-goldens', 120, [
@@ -43,11 +44,13 @@ export function partsOf(
     ]),
     part('prove-kernels', 120, ['kernels', '--models', small, '--rows', '1,4,16', '--contexts', '512']),
     part('prove-exact', 120, ['check', '--exact', shipped, '--widths', '4', '16', '--tokens', '100', '--json']),
-    ...[large, small].flatMap((preset) =>
-      (['f32', 'f16', 'i8'] as const).map((arithmetic) =>
-        part(`${preset}-${arithmetic}`, 150, random(preset, '--arithmetic', arithmetic)),
-      ),
-    ),
+    // One process measures all of a shape and an arithmetic: compiling its pipelines takes as long as what is measured.
+    part(`${large}-f16`, 360, random(large, '--arithmetic', 'f16', '--speculation', ...heads, '--draft', small)),
+    part(`${large}-i8`, 240, random(large, '--arithmetic', 'i8', '--speculation', '--acceptances', '0.3,0.8')),
+    part(`${small}-f16`, 300, random(small, '--arithmetic', 'f16', '--speculation', ...heads)),
+    part(`${large}-f32`, 150, random(large, '--arithmetic', 'f32')),
+    part(`${small}-i8`, 150, random(small, '--arithmetic', 'i8')),
+    part(`${small}-f32`, 150, random(small, '--arithmetic', 'f32')),
     part('kernels', 180, ['kernels']),
     part('matrix-units', 180, [
       'kernels',
@@ -60,15 +63,6 @@ export function partsOf(
       '--experimental',
       'subgroup-matrix',
     ]),
-    ...[large, small].flatMap((preset) => [
-      part(`${preset}-replay`, 240, random(preset, '--context', '512', '--arithmetic', 'f16', '--speculation')),
-      part(
-        `${preset}-heads`,
-        180,
-        random(preset, '--context', '512', '--arithmetic', 'f16', '--heads', 'eagle3,mtp,medusa'),
-      ),
-    ]),
-    part(`${large}-draft`, 150, random(large, '--context', '512', '--arithmetic', 'f16', '--draft', small)),
     ...(peers === undefined
       ? []
       : [large, small].map((preset) => part(`peers-${preset}`, 300, ['peers', preset, '--modules', peers]))),
