@@ -40,7 +40,7 @@ function decodeSection({ engines }: Results): string {
   ];
   return [
     '## One token',
-    'A step of plain decoding with sampling and bookkeeping. The floor is the bytes that the step must read over the bandwidth that a streaming read reached in the same run (GB/s); where that is far below the ceiling under Kernels (why was not found out; perhaps the clock had not risen), the floor is too high and its share flatters. Encode is the time of the host alone, wall the time from step to step with several in flight; where it is the sum of the two, all steps were encoded before the first ran.',
+    'A step of plain decoding with sampling and bookkeeping. The floor is the bytes that the step must read over the bandwidth that a streaming read reached in the same run (GB/s). Encode is the time of the host alone, wall the time from step to step with several in flight; where it is the sum of the two, all steps were encoded before the first ran.',
     markdownTable(head, rows),
   ].join('\n\n');
 }

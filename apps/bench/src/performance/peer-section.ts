@@ -24,16 +24,21 @@ function ours(engines: Results['engines'], timeOf: (result: EngineResult) => num
   return [...byArithmetic].map(([arithmetic, times]) => ({ name: `**forerun, ${arithmetic}**`, times }));
 }
 
-/** Peers and ours, and how many times as long as the best of ours each takes. */
-function comparison(peers: readonly PeerTimes[], own: readonly Ours[]): string {
+/** Peers and ours. Measured on one card, it says too how many times as long as the best of ours each takes. */
+function comparison(peers: readonly PeerTimes[], own: readonly Ours[], oneCard: boolean): string {
   const best = (shape: Shape) => Math.min(...own.map(({ times }) => times[shape] ?? Infinity));
+  const over = (times: Partial<Record<Shape, number>>, shape: Shape) =>
+    oneCard ? [figure((times[shape] ?? NaN) / best(shape))] : [];
   const cells = (times: Partial<Record<Shape, number>>) =>
-    shapes.flatMap((shape) => [figure(times[shape]), figure((times[shape] ?? NaN) / best(shape))]);
+    shapes.flatMap((shape) => [figure(times[shape]), ...over(times, shape)]);
   const rows = [
     ...own.map(({ name, times }) => [name, ...cells(times)]),
     ...peers.map((peer) => [peer.stack, ...cells(peer)]),
   ];
-  return markdownTable(['stack', ...shapes.flatMap((shape) => [`${shape}, ms`, 'over ours'])], rows);
+  return markdownTable(
+    ['stack', ...shapes.flatMap((shape) => [`${shape}, ms`, ...(oneCard ? ['over ours'] : [])])],
+    rows,
+  );
 }
 
 function passes({ passes: peers }: PeersMeasuredResult, engines: Results['engines']): string {
@@ -74,15 +79,21 @@ export function peerSection({ engines, peers, peerRuns }: Results): string[] {
   ]);
   const wall = ours(engines, ({ decode }) => decode.ms_per_token);
   const prefill = ours(engines, ({ prefill: own }) => own['512']);
+  const card = (device: string) => /[a-z]+\d{3,4}/i.exec(device)?.[0].toLowerCase();
+  const oneCard = engines.every(([, { adapter }]) => card(adapter.device) === card(peers.device));
+  const cards = oneCard
+    ? 'Ours and theirs on one card.'
+    : `Ours as above, the peers on a ${peers.device}, whose memory was read at ${figure(peers.read_gb_per_s)} GB/s: times on two cards say how far apart the stacks are at most roughly. What was measured in one run stands first.`;
   return [
     '## Against peers',
-    'Above 1 in "over ours", we are ahead. Ours: wall time of a step with sampling behind 512 tokens. Each row of peers says whether it chooses tokens.',
+    'Above 1 in "over ours", we are ahead.',
+    ...runs,
     '### One token',
-    comparison(peers.decode, wall),
+    `Ours: wall time of a step with sampling behind 512 tokens. Each row of peers says whether it chooses tokens. ${cards}`,
+    comparison(peers.decode, wall, oneCard),
     '### Prefill of 512 tokens',
-    comparison(peers.prefill_512, prefill),
+    comparison(peers.prefill_512, prefill, oneCard),
     '### M tokens at once behind 512',
     passes(peers, engines),
-    ...runs,
   ];
 }

@@ -101,8 +101,8 @@ describe('readResults', () => {
 
 it('predictedMs: barriers and bytes', () => {
   const { alone } = readResults(results);
-  const parts = { alone, arithmetic: 'f32', passUs: 0 } as const;
-  const bytes = alone.ceiling_gb_per_s * alone.fraction_of_ceiling.f32 * 1e6;
+  const parts = { alone, arithmetic: 'f32', passUs: 0, ceiling: 1000 } as const;
+  const bytes = 1000 * alone.fraction_of_ceiling.f32 * 1e6;
   expect(predictedMs({ dispatches: 0, bytes }, parts)).toBeCloseTo(1, 12);
   expect(predictedMs({ dispatches: 1000, bytes: 0 }, parts)).toBeCloseTo(alone.dispatch_us, 12);
 });

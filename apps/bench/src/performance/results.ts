@@ -161,6 +161,8 @@ export interface KernelsAloneResult extends Card {
 export interface PeersMeasuredResult extends Card {
   readonly kind: 'peers-measured';
   readonly host: string;
+  /** What a streaming read reached. */
+  readonly read_gb_per_s: number;
   readonly versions: Readonly<Record<string, string>>;
   readonly decode: readonly PeerTimes[];
   readonly prefill_512: readonly PeerTimes[];
