@@ -16,7 +16,7 @@ const usual: readonly (readonly [DrafterName, readonly number[]])[] = [
   ['mtp', [4]],
   ['medusa', [16, 64]],
   ['eagle', [16, 64]],
-  ['block', [6]],
+  ['block', [6, 16, 32]],
 ];
 
 const { values, positionals } = parseArgs({
