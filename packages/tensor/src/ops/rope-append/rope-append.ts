@@ -59,8 +59,8 @@ function named<T>(operands: readonly T[], { bySpan, norm }: RopeAppendAttributes
   };
 }
 
-/** Invocations of a workgroup: one for two pairs of a wide head, few where barriers are dear. */
-const lanesOf = { hardware: 32, software: 8 } as const;
+/** Invocations of a workgroup: one for a pair of a head of 128, few where barriers are dear. */
+const lanesOf = { hardware: 64, software: 8 } as const;
 
 /**
  * `q' = rope(norm(q))`, and `rope(norm(k))` and v written to the rows' slots of a cache; the norms are optional. What fusion makes of

@@ -64,73 +64,96 @@ export function ropeAppendKernel(parts: RopeAppendParts) {
   });
 }
 
-/** WGSL that writes a head from workgroup memory to its slot of a cache. */
-const storeWgsl = (
+/**
+ * WGSL of a store to a row's slot of a cache. Packed values are pairs, whose halves lie with different lanes, so they meet in workgroup
+ * memory first.
+ */
+const cacheStore = (
   cache: string,
   { kvHeads, dim, lanes, packed }: { kvHeads: number; dim: number; lanes: number; packed: boolean },
-) => {
-  const words = packed ? dim / 2 : dim;
-  const value = packed ? 'packHalves(vec2<f32>(turned[2u * i], turned[2u * i + 1u]))' : 'turned[i]';
-  return `let target_ = (slots[row] * ${kvHeads}u + kvHead) * ${words}u;
-      for (var i = lane; i < ${words}u; i += ${lanes}u) { ${cache}[target_ + i] = ${value}; }`;
-};
+) => ({
+  target: `let target_ = (slot * ${kvHeads}u + kvHead) * ${packed ? dim / 2 : dim}u;`,
+  put: (at: string, value: string) =>
+    packed ? `met[${at}] = ${value};` : `if (kept) { ${cache}[target_ + ${at}] = ${value}; }`,
+  end: packed
+    ? `workgroupBarrier();
+    if (kept) {
+      for (var i = lane; i < ${dim / 2}u; i += ${lanes}u) {
+        ${cache}[target_ + i] = packHalves(vec2<f32>(met[2u * i], met[2u * i + 1u]));
+      }
+    }`
+    : '',
+});
 
+/** WGSL that adds up the squares of a head: each lane's own, then the lanes in order. */
+const scaleWgsl = ({ headDim, lanes }: RopeAppendConstants) => `
+  var own = 0.0;
+  for (var i = lane; i < ${headDim}u; i += ${lanes}u) { own = fma(x[begin + i], x[begin + i], own); }
+  squares[lane] = own;
+  // Reads of the head stand before it, writes of other lanes behind it.
+  storageBarrier();
+  workgroupBarrier();
+  var sums = vec4<f32>(0.0);
+  for (var i = 0u; i < ${lanes}u; i += 4u) {
+    sums += vec4<f32>(squares[i], squares[i + 1u], squares[i + 2u], squares[i + 3u]);
+  }
+  let scale = inverseSqrt(((sums.x + sums.y) + (sums.z + sums.w)) / ${headDim}.0 + u.epsilon);
+  let gainBegin = select(u.keyGain, u.queryGain, isQuery);`;
+
+// The kernel is so short that the time it takes is that of its loads: what decides where values go is read first, beside them.
 function ropeAppendWgsl(c: RopeAppendConstants, { normed, bySpan, packed }: RopeAppendParts): string {
   const { lanes, heads, kvHeads, headDim, valueDim } = c;
   const pairs = c.rotaryWidth / 2;
   const [first, second] = pairOffsetsWgsl[c.layout](pairs);
   const tableStart = bySpan ? tableStartWgsl.bySpan(c) : tableStartWgsl.one();
-  const scale = `var squares = vec4<f32>(0.0);
-    for (var i = 0u; i < ${headDim}u; i += 4u) {
-      let part = vec4<f32>(head[i], head[i + 1u], head[i + 2u], head[i + 3u]);
-      squares = fma(part, part, squares);
-    }
-    let scale = inverseSqrt(((squares.x + squares.y) + (squares.z + squares.w)) / ${headDim}.0 + u.epsilon);
-    let gainBegin = select(u.keyGain, u.queryGain, isQuery);`;
+  const keys = cacheStore('keys', { kvHeads, dim: headDim, lanes, packed });
+  const values = cacheStore('values', { kvHeads, dim: valueDim, lanes, packed });
   const element = (at: string) =>
-    normed ? `head[${at}] * scale * (gains[gainBegin + ${at}] + u.gainOffset)` : `head[${at}]`;
-  const longest = Math.max(headDim, valueDim);
+    normed ? `x[begin + ${at}] * scale * (gains[gainBegin + ${at}] + u.gainOffset)` : `x[begin + ${at}]`;
+  const put = (at: string, value: string) =>
+    `if (isQuery) { x[begin + ${at}] = ${value}; } else { ${keys.put(at, value)} }`;
   return /* wgsl */ `
 ${turnWgsl}
 ${packed ? packHalvesWgsl : ''}
-// Past the head's end lie zeros, which add nothing to its sum of squares.
-var<workgroup> head: array<f32, ${headDim + 3}>;
-var<workgroup> turned: array<f32, ${longest}>;
+${normed ? `var<workgroup> squares: array<f32, ${lanes}>;` : ''}
+${packed ? `var<workgroup> met: array<f32, ${Math.max(headDim, valueDim)}>;` : ''}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = workgroup.y;
-  let kept = row < min(count[0], u.rows) && slots[row] < u.capacity;
+  let slot = slots[row];
+  let position = positions[row];
+  let kept = row < min(count[0], u.rows) && slot < u.capacity;
   if (workgroup.x >= ${heads + kvHeads}u) {
     let kvHead = workgroup.x - ${heads + kvHeads}u;
     let begin = u.valueBegin + (row * ${kvHeads}u + kvHead) * ${valueDim}u;
-    for (var i = lane; i < ${valueDim}u; i += ${lanes}u) { turned[i] = x[begin + i]; }
-    workgroupBarrier();
-    if (kept) {
-      ${storeWgsl('values', { kvHeads, dim: valueDim, lanes, packed })}
-    }
+    ${values.target}
+    for (var i = lane; i < ${valueDim}u; i += ${lanes}u) { ${values.put('i', 'x[begin + i]')} }
+    ${values.end}
     return;
   }
   let isQuery = workgroup.x < ${heads}u;
   let kvHead = workgroup.x - min(workgroup.x, ${heads}u);
   let begin = select(u.keyBegin + (row * ${kvHeads}u + kvHead) * ${headDim}u, u.queryBegin + (row * ${heads}u + workgroup.x) * ${headDim}u, isQuery);
-  for (var i = lane; i < ${headDim}u; i += ${lanes}u) { head[i] = x[begin + i]; }
-  workgroupBarrier();
-  {
-    ${normed ? scale : ''}
-    for (var pair = lane; pair < ${pairs}u; pair += ${lanes}u) {
-      let cs = cosSin(steps[${tableStart} + pair], positions[row]) * ${floatWgsl(c.attentionFactor)};
-      let a = ${element(first)};
-      let b = ${element(second)};
-      turned[${first}] = fma(a, cs.x, -(b * cs.y));
-      turned[${second}] = fma(b, cs.x, a * cs.y);
-    }
-    for (var i = lane + ${c.rotaryWidth}u; i < ${headDim}u; i += ${lanes}u) { turned[i] = ${element('i')}; }
+  ${keys.target}
+  ${normed ? scaleWgsl(c) : ''}
+  for (var pair = lane; pair < ${pairs}u; pair += ${lanes}u) {
+    let cs = cosSin(steps[${tableStart} + pair], position) * ${floatWgsl(c.attentionFactor)};
+    let a = ${element(first)};
+    let b = ${element(second)};
+    let turned = vec2<f32>(fma(a, cs.x, -(b * cs.y)), fma(b, cs.x, a * cs.y));
+    ${put(first, 'turned.x')}
+    ${put(second, 'turned.y')}
   }
-  workgroupBarrier();
-  if (isQuery) {
-    for (var i = lane; i < ${headDim}u; i += ${lanes}u) { x[begin + i] = turned[i]; }
-  } else if (kept) {
-      ${storeWgsl('keys', { kvHeads, dim: headDim, lanes, packed })}
+  for (var i = lane + ${c.rotaryWidth}u; i < ${headDim}u; i += ${lanes}u) {
+    let passed = ${element('i')};
+    ${put('i', 'passed')}
+  }
+  ${
+    packed
+      ? `if (!isQuery) {
+    ${keys.end}
+  }`
+      : ''
   }
 }`;
 }
