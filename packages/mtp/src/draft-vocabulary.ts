@@ -21,13 +21,27 @@ export function wholeVocabulary(size: number): DraftVocabulary {
 /**
  * A vocabulary of `size` tokens by the checkpoint's `d2t`: the target's token of entry i is `i + d2t[i]`.
  *
- * @throws HeadConfigError for a table of another form; MismatchedPartsError for a token outside of the target's vocabulary.
+ * @param sizes.declared - The size that the configuration names, where it does.
+ * @throws HeadConfigError for a table of another form or size; MismatchedPartsError for a token outside of the target's vocabulary, and for
+ *   a mask `t2d` over a vocabulary of another size.
  */
 export async function mappedVocabulary(
   checkpoint: Checkpoint,
-  sizes: { readonly own: number; readonly target: number },
+  sizes: { readonly own: number; readonly target: number; readonly declared?: number | undefined },
 ): Promise<DraftVocabulary> {
   const where = checkpoint.source.describe();
+  const { own: rows, declared = rows } = sizes;
+  if (declared !== rows) {
+    throw new HeadConfigError(
+      `${where}: draft_vocab_size is ${declared}, and lm_head has ${rows} rows. The configuration is of another head; take the one that came with these weights.`,
+    );
+  }
+  const mask = checkpoint.tensors.get('t2d');
+  if (mask && mask.shape.join() !== String(sizes.target)) {
+    throw new MismatchedPartsError(
+      `${where}: t2d is of a vocabulary of ${mask.shape.join(' x ')} tokens, and the target's has ${sizes.target}. The head was made for another target.`,
+    );
+  }
   const stored = checkpoint.tensors.get('d2t');
   if (!stored || (stored.dtype !== 'I64' && stored.dtype !== 'I32') || stored.shape.join() !== String(sizes.own)) {
     throw new HeadConfigError(

@@ -349,6 +349,10 @@ describe('EAGLE-3 heads', () => {
     await expect(failing({}, d2t.with(3, 40))).rejects.toThrow(/draft token 3 to 43.* 20 tokens/);
     await expect(failing({}, d2t.with(0, -1))).rejects.toThrow(/draft token 0 to -1/);
     await expect(failing({}, d2t.slice(1))).rejects.toThrow(HeadConfigError);
+    await expect(failing({ t2d: [V] }, d2t)).resolves.toMatchObject({ vocabSize: Vd });
+    await expect(failing({ t2d: [V + 3] }, d2t)).rejects.toThrow(/t2d is of a vocabulary of 23 tokens.* has 20/);
+    const renamed = { ...layerConfig, draft_vocab_size: Vd + 1 };
+    await expect(failing({}, d2t, renamed)).rejects.toThrow(/draft_vocab_size is 12, and lm_head has 11 rows/);
     await expect(failing({}, undefined)).rejects.toThrow(/vocabulary of 11.* has 20/);
     await expect(failing({ 'fc.weight': [D, 3 * D] }, d2t)).rejects.toThrow(/\(2 layers\) as wide as 24.* has 16/);
     const far = { ...layerConfig, eagle_aux_hidden_state_layer_ids: [1, 9] };

@@ -56,8 +56,9 @@ export async function eagle3Head(
   const own = storedShape(checkpoint, 'lm_head.weight')?.[0] ?? V;
   if (!w.has('lm_head')) expectFit(what, 'hidden size', [D, Dt]);
   const lmHead = w.has('lm_head') ? linear(w.at('lm_head'), [own, D]) : target.head;
+  const declared = outer.has('draft_vocab_size') ? outer.integer('draft_vocab_size', { min: 1 }) : undefined;
   const { size, ...vocabulary } = w.has('d2t')
-    ? await mappedVocabulary(checkpoint, { own, target: V })
+    ? await mappedVocabulary(checkpoint, { own, target: V, declared })
     : wholeVocabulary(own);
   if (!w.has('d2t')) expectFit(what, 'a vocabulary of', [own, V]);
   const normedResidual = outer.boolean('norm_before_residual', false);
