@@ -1,7 +1,9 @@
 /**
  * Times every cut of every matrix kernel at the shapes of Qwen3-0.6B and Llama-3.1-8B, and every dispatch of a few of their layers:
  * `node --conditions @forerun/source apps/bench/src/kernels.ts [--models qwen3-0.6b,llama-3.1-8b] [--formats q4] [--rows 1,2,4,8,16,32]
- * [--arithmetics f32,f16,i8] [--contexts 512,4096] [--layers 4] [--parts matrices,layers] [--experimental subgroup-matrix]`. Prints one
+ * [--arithmetics f32,f16,i8] [--contexts 512,4096] [--layers 4] [--parts matrices,layers] [--matrices qkv,output,gate-up,down,head] [--wide]
+ * [--experimental subgroup-matrix]`. Up to 64 rows matrices read and write prepared rows as in a model; `--wide` times many more cuts than the
+ * table has. Prints one
  * JSON object a line. Cuts are held to float64 and to the bits of their family first; a row of a layer at every width up to 64 to its bits
  * alone. Above 64 rows they are tiles of prefill, those of matrix units too where `--experimental` names them. On a machine without a
  * registry it is `node OUT.mjs kernels` of the bundle.
@@ -39,6 +41,8 @@ const { values: flags } = parseArgs({
     contexts: { type: 'string', default: '512,4096' },
     layers: { type: 'string', default: '4' },
     parts: { type: 'string', default: 'matrices,layers' },
+    matrices: { type: 'string', default: 'qkv,output,gate-up,down,head' },
+    wide: { type: 'boolean', default: false },
     experimental: { type: 'string', default: '' },
   },
 });
@@ -70,20 +74,29 @@ function matricesOf({ config, format, arithmetic, rows }: Case): Readonly<Record
   const of = (name: string) => config[name] as number;
   const [hidden, mlp, heads] = [of('hidden_size'), of('intermediate_size'), of('num_attention_heads')];
   const headDim = (config.head_dim as number | undefined) ?? hidden / heads;
-  const both = { format, arithmetic, rows };
+  const both = { format, arithmetic, rows, ready: true, wide: flags.wide };
+  const residual = { residual: true, writes: { norm: true, plain: true } };
   const query = heads * headDim;
   const outputs = query + 2 * of('num_key_value_heads') * headDim;
   return {
     qkv: { ...both, outputs, width: hidden, normed: true },
-    output: { ...both, outputs: hidden, width: query, residual: true },
-    'gate-up': { ...both, outputs: mlp, width: hidden, normed: true, gated: true },
-    down: { ...both, outputs: hidden, width: mlp, residual: true },
+    output: { ...both, outputs: hidden, width: query, ...residual },
+    'gate-up': {
+      ...both,
+      outputs: mlp,
+      width: hidden,
+      normed: true,
+      gated: true,
+      writes: { norm: false, plain: false },
+    },
+    down: { ...both, outputs: hidden, width: mlp, ...residual },
     head: { ...both, outputs: of('vocab_size'), width: hidden, normed: true },
   };
 }
 
 async function sweepMatrices(device: Device, one: Case): Promise<void> {
   for (const [matrix, swept] of Object.entries(matricesOf(one))) {
+    if (!list(flags.matrices).includes(matrix)) continue;
     const cuts = [...(await sweepLinear(device, swept))].sort((a, b) => a.microseconds - b.microseconds);
     const { model, format, arithmetic, rows } = one;
     const { outputs, width } = swept;

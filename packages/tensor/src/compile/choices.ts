@@ -60,7 +60,7 @@ export interface MeasuredChoice {
 }
 
 /** Changes with the kernels: answers of another version are forgotten. */
-const tableVersion = 3;
+const tableVersion = 4;
 
 const defaultMargin = 0.03;
 

@@ -20,9 +20,11 @@ import {
   matmulCandidates,
   tileText,
 } from '../ops/linear/linear-choice.ts';
+import { blockLanes } from '../ops/linear/block-cut.ts';
+import type { LinearDeviceKind } from '../ops/linear/linear-device.ts';
 import { linearDeviceKind } from '../ops/linear/linear-device.ts';
 import { linearQuestion, questionKey } from '../ops/linear/linear-question.ts';
-import type { LinearSlots } from '../ops/linear/linear-slots.ts';
+import type { LinearNorm, LinearSlots } from '../ops/linear/linear-slots.ts';
 import { Commands } from '../run/commands.ts';
 import { deviceTimer } from '../run/time-choices.ts';
 import { WeightStore } from '../run/weight-store.ts';
@@ -46,6 +48,12 @@ export interface SweptMatrix {
   /** `silu(first) * second` of two matrices. */
   readonly gated?: boolean;
   readonly residual?: boolean;
+  /** Whether `x` comes prepared, as in a model; otherwise what prepares it is timed too. Up to 64 rows. */
+  readonly ready?: boolean;
+  /** The output is written as prepared rows for a matrix behind a norm or without, and as it is too where that is read. Up to 64 rows. */
+  readonly writes?: { readonly norm: boolean; readonly plain: boolean };
+  /** Many more cuts than the table has, where `x` is ready: to find out which it should. */
+  readonly wide?: boolean;
 }
 
 /** One cut with its time. */
@@ -55,7 +63,7 @@ export interface SweptCut {
   readonly cut: string;
   /** Whether it is what the table takes without measuring. */
   readonly byDefault: boolean;
-  /** With the kernel that prepares its rows, where it has one; not finite where the device refuses it. */
+  /** With the kernel that prepares its rows, where it has one and they are not ready; not finite where the device refuses it. */
   readonly microseconds: number;
   /** Bytes of the weight over that time. */
   readonly bytesPerSecond: number;
@@ -69,7 +77,15 @@ const checkedOutputs = 24;
 /** Errors past which a kernel counts as wrong, for one matrix. */
 const tolerances: Readonly<Record<Arithmetic, number>> = { f32: 1e-5, f16: 4e-3, i8: 3e-2 };
 
-function slotsOf({ format, rows, width, outputs, normed, gated, residual = false }: SweptMatrix): LinearSlots {
+function slotsOf(matrix: SweptMatrix, device: LinearDeviceKind): LinearSlots {
+  const { format, arithmetic, rows, width, outputs, normed, gated, residual = false, writes } = matrix;
+  const norm: LinearNorm = { epsilon: 1e-6, offset: 0, gainRow: 0, prepared: false };
+  const form = {
+    arithmetic,
+    lanes: blockLanes(device, outputs),
+    width: outputs,
+    norm: writes?.norm ? norm : undefined,
+  };
   return {
     format,
     rows,
@@ -78,9 +94,10 @@ function slotsOf({ format, rows, width, outputs, normed, gated, residual = false
     rowOffset: 0,
     segments: [{ begin: 0, end: outputs, column: 0, stride: outputs }],
     biases: gated ? [undefined, undefined] : [undefined],
-    ...(normed ? { norm: { epsilon: 1e-6, offset: 0, gainRow: 0, prepared: false } } : {}),
+    ...(normed ? { norm } : {}),
     ...(gated ? { gate: 'silu' } : {}),
     residual,
+    ...(writes ? { written: { form, plain: writes.plain } } : {}),
   };
 }
 
@@ -179,8 +196,9 @@ function familyOf<Cut extends object>(
   return { name: key, sameBits, cuts };
 }
 
-function familiesOf(device: Device, slots: LinearSlots, arithmetic: Arithmetic): readonly SweptFamily[] {
+function familiesOf(device: Device, slots: LinearSlots, matrix: SweptMatrix): readonly SweptFamily[] {
   const kind = linearDeviceKind(device);
+  const { arithmetic, ready = false, wide = false } = matrix;
   if (slots.rows > decodeRows) {
     // Software adapters take no tiles by themselves; asked for a sweep, they time them too.
     const candidates = matmulCandidates({ ...kind, kind: 'hardware' }, slots, arithmetic);
@@ -188,15 +206,25 @@ function familiesOf(device: Device, slots: LinearSlots, arithmetic: Arithmetic):
     return [familyOf(question, { sameBits: false, chosen: (cut) => ({ matmul: () => cut }) })];
   }
   return linearFamilies(kind, slots, arithmetic).map(({ name, cuts }) =>
-    familyOf(linearQuestion({ key: name, candidates: cuts(slots), name: cutText, slots, kernel: matvecOf }), {
-      sameBits: true,
-      chosen: (cut) => ({
-        matvec: () => cut,
-        families: () => [{ name: 'one', cuts: () => [cut] }],
-        matmul: () => undefined,
-        preparesNorm: () => false,
+    familyOf(
+      linearQuestion({
+        key: name,
+        candidates: cuts(slots, { ready, wide }),
+        name: cutText,
+        slots,
+        kernel: matvecOf,
+        ready,
       }),
-    }),
+      {
+        sameBits: true,
+        chosen: (cut) => ({
+          matvec: () => cut,
+          families: () => [{ name: 'one', cuts: () => [cut] }],
+          matmul: () => undefined,
+          preparesNorm: () => false,
+        }),
+      },
+    ),
   );
 }
 
@@ -206,14 +234,15 @@ function familiesOf(device: Device, slots: LinearSlots, arithmetic: Arithmetic):
  * @throws {@link MismatchError} when a cut is off from the reference, or from the bits of its family.
  */
 export async function sweepLinear(device: Device, asked: SweptMatrix): Promise<readonly SweptCut[]> {
-  const matrix: SweptMatrix = asked.rows > decodeRows ? { ...asked, normed: false } : asked;
+  const { ready: _, writes: __, ...prefill } = asked;
+  const matrix: SweptMatrix = asked.rows > decodeRows ? { ...prefill, normed: false } : asked;
   const { format, arithmetic, width, outputs, gated } = matrix;
-  const slots = slotsOf(matrix);
+  const slots = slotsOf(matrix, linearDeviceKind(device));
   const time = deviceTimer(device);
   const check = new Check(device, matrix);
   const { codes, scales } = weightBytes(format, outputs * (gated ? 2 : 1), width);
   const swept: SweptCut[] = [];
-  for (const [order, { name, sameBits, cuts }] of familiesOf(device, slots, arithmetic).entries()) {
+  for (const [order, { name, sameBits, cuts }] of familiesOf(device, slots, matrix).entries()) {
     const errors: number[] = [];
     let first: Uint32Array | undefined;
     for (const { text, chosen } of cuts) {

@@ -29,8 +29,30 @@ function stagedTiles(device: LinearDeviceKind, slots: LinearSlots, cut: MatvecCu
   return counts.find((count) => fits(count, bytes)) ?? (fits(1, device.memoryBytes) ? 1 : 0);
 }
 
-/** The default cut: for one or two rows staged in the kernel, for more prepared once for all workgroups. */
-export function blockCut(device: LinearDeviceKind, slots: LinearSlots, arithmetic: Arithmetic): MatvecCut {
+/** What a list of cuts is for. */
+export interface CutOptions {
+  /** What makes `x` writes its rows prepared. */
+  readonly ready?: boolean;
+  /** For exploring: many more than are worth timing at each load. */
+  readonly wide?: boolean;
+}
+
+/** Weight rows a lane, and blocks ahead, for one or two prepared rows: memory's latency rules, so about four loads are under way. */
+function readyShare(weightRows: number): readonly [outputs: number, ahead: number] {
+  if (weightRows >= 65_536) return [4, 1];
+  return weightRows >= 16_384 ? [2, 2] : [1, 4];
+}
+
+/**
+ * The default cut: rows come prepared; one or two, where what makes them does not write them so, are staged in the kernel, which saves a
+ * dispatch.
+ */
+export function blockCut(
+  device: LinearDeviceKind,
+  slots: LinearSlots,
+  arithmetic: Arithmetic,
+  ready = false,
+): MatvecCut {
   const lanes = blockLanes(device, slots.width);
   const matrices = matricesOf(slots);
   const base = {
@@ -49,6 +71,12 @@ export function blockCut(device: LinearDeviceKind, slots: LinearSlots, arithmeti
       blocks: { tiles: 0 },
     };
   }
+  if (slots.rows <= 2 && ready) {
+    const [most, ahead] = readyShare(slots.outputs * matrices);
+    const outputs = Math.max(1, most / matrices);
+    const within = Math.min(ahead, rowTiles(slots.width, lanes));
+    return { ...base, outputs, rows: slots.rows, ahead: within, blocks: { tiles: 0 } };
+  }
   if (slots.rows <= 2) {
     // More weight rows a lane share what is staged; fewer make more groups of lanes, which a small matrix needs.
     const most = [4, 2].find((count) => (slots.outputs * matrices) / count >= 2048) ?? 1;
@@ -66,26 +94,76 @@ export function blockCut(device: LinearDeviceKind, slots: LinearSlots, arithmeti
   return { ...cut, outputs: Math.max(1, outputs / 2), rows: Math.ceil(rows / 2) };
 }
 
+/** Rows of `x` a lane, weight rows and blocks ahead of cuts worth timing. */
+type Share = readonly [rows: number, outputs: number, ahead: number, next?: boolean];
+
+/** For one or two prepared rows. */
+const fewReady = ({ rows }: LinearSlots): Share[] =>
+  (
+    [
+      [1, 4],
+      [1, 8],
+      [2, 2],
+      [2, 4],
+      [4, 1],
+      [4, 2],
+      [8, 1],
+    ] as const
+  ).map(([outputs, ahead]) => [rows, outputs, ahead]);
+
+/** For more rows. */
+function many({ rows }: LinearSlots): Share[] {
+  const most = rows > mostCarried / 2 ? [mostCarried / 2, mostCarried] : [2, 4].filter((n) => n >= rows / 2);
+  return most.flatMap((count) => {
+    const carries = balanced(rows, count);
+    return [1, 2, 4, 8].filter((n) => n >= (carries >= 4 ? 2 : 1)).map((outputs): Share => [carries, outputs, 1]);
+  });
+}
+
+/** Everything that might be of use to prepared rows. */
+function everyShare({ rows }: LinearSlots): Share[] {
+  const counts = rows <= 2 ? [rows] : [2, 4, 8, 16].filter((n) => n >= rows / 4 && n < 2 * rows);
+  const aheads = rows <= 2 ? [1, 2, 4, 8] : [1, 2];
+  return counts.flatMap((count) =>
+    [1, 2, 4, 8].flatMap((outputs) =>
+      aheads.flatMap((ahead): Share[] => {
+        const share = [balanced(rows, count), outputs, ahead] as const;
+        const loaded = outputs * ahead;
+        return [
+          ...(loaded <= 16 ? [share] : []),
+          ...(ahead <= 2 && loaded <= 8 && (rows <= 2 || ahead === 1) ? [[...share, true] as const] : []),
+        ];
+      }),
+    ),
+  );
+}
+
 /** Other cuts that give the same bits, the default first: candidates of the choice table. */
-export function blockCandidates(device: LinearDeviceKind, slots: LinearSlots, arithmetic: Arithmetic): MatvecCut[] {
-  const first = blockCut(device, slots, arithmetic);
+export function blockCandidates(
+  device: LinearDeviceKind,
+  slots: LinearSlots,
+  arithmetic: Arithmetic,
+  { ready = false, wide = false }: CutOptions = {},
+): MatvecCut[] {
+  const first = blockCut(device, slots, arithmetic, ready);
   const matrices = matricesOf(slots);
   const found = new Map([[JSON.stringify(first), first]]);
-  const most =
-    slots.rows > mostCarried / 2 ? [mostCarried / 2, mostCarried] : [2, 4].filter((n) => n >= slots.rows / 2);
-  for (const rows of new Set(most.map((count) => balanced(slots.rows, count)))) {
-    const least = rows >= 4 ? 2 : 1;
-    for (const outputs of [1, 2, 4, 8].filter((n) => n >= Math.max(least, matrices) && n * rows <= 32)) {
-      const cut = { ...first, outputs: outputs / matrices, rows };
-      const staged = stagedTiles(device, slots, { ...cut, blocks: { tiles: 1 } }, 16);
-      for (const tiles of new Set([staged, ...(slots.rows > 1 ? [0] : [])])) {
-        const whole = tiles === 0 ? rowTiles(slots.width, cut.lanes) : tiles;
-        const ahead = rows === 1 && outputs <= 4 && whole % 2 === 0 ? 2 : 1;
-        const candidate = { ...cut, ahead, blocks: { tiles } };
-        if (blockMemoryBytes({ slots, cut: candidate }) <= device.memoryBytes)
-          found.set(JSON.stringify(candidate), candidate);
-      }
+  const add = (cut: MatvecCut) => {
+    if (blockMemoryBytes({ slots, cut }) <= device.memoryBytes) found.set(JSON.stringify(cut), cut);
+  };
+  const shares = ready && wide ? everyShare(slots) : ready && slots.rows <= 2 ? fewReady(slots) : many(slots);
+  const tiles = rowTiles(slots.width, first.lanes);
+  for (const [rows, weightRows, ahead, next] of shares) {
+    if (weightRows < matrices || weightRows * rows > 32) continue;
+    const cut = { ...first, outputs: weightRows / matrices, rows };
+    if (ready || slots.rows > 2) {
+      const whole = next && tiles % ahead === 0 && tiles > ahead;
+      if (ahead <= tiles && (!next || whole)) add({ ...cut, ahead, blocks: { tiles: 0, ...(next ? { next } : {}) } });
     }
+    if (ready) continue;
+    const staged = stagedTiles(device, slots, { ...cut, blocks: { tiles: 1 } }, 16);
+    const two = rows === 1 && weightRows <= 4 && staged % 2 === 0;
+    if (staged > 0) add({ ...cut, ahead: two ? 2 : 1, blocks: { tiles: staged } });
   }
   return [...found.values()];
 }

@@ -57,18 +57,23 @@ export function matmulOf(slots: LinearSlots, cut: TileCut): CutKernel {
   return { kernel: kernel as unknown as AnyKernel, slots, workgroups: matmulWorkgroups(slots, cut) };
 }
 
-/** Cuts of the decode kernel that are open to a matrix, of the order of sums that it takes at every number of rows; the default first. */
+/**
+ * Cuts of the decode kernel that are open to a matrix, of the order of sums that it takes at every number of rows; the default first. `ready`:
+ * what makes `x` writes its rows prepared.
+ */
 export function matvecCuts(
   { arithmetic, choices }: Pick<LoweringContext, 'arithmetic' | 'choices'>,
   choice: LinearChoice,
-  slots: LinearSlots,
+  { slots, ready }: { readonly slots: LinearSlots; readonly ready: boolean },
 ): readonly MatvecCut[] {
-  if (!choice.families || !choices) return [choice.matvec(slots)];
+  if (!choice.families || !choices) return [choice.matvec(slots, ready)];
   // What is done with the product has no say in the order of its sums.
   const { written: _, ...product } = slots;
   const families = choice.families(product);
-  if (families.length === 1) return families[0]!.cuts(slots);
-  return choices.pick(familyQuestion({ arithmetic, families, slots: product, kernel: matvecOf })).cuts(slots);
+  if (families.length === 1) return families[0]!.cuts(slots, { ready });
+  return choices
+    .pick(familyQuestion({ arithmetic, families, slots: product, kernel: matvecOf }))
+    .cuts(slots, { ready });
 }
 
 /** Chooses the kernel for these slots. `ready`: what makes `x` has written it as prepared rows, and perhaps not otherwise. */
@@ -104,7 +109,7 @@ export function chooseLinear(
     const made = pick(slots, { kind, candidates, name: tileText, kernel: matmulOf });
     return { ...made, reads: preparedFor(made.cut) ?? 'plain' };
   }
-  const cuts = matvecCuts(context, choice, slots);
+  const cuts = matvecCuts(context, choice, { slots, ready });
   if (ready) {
     const made = matvec(slots, cuts.filter(preparedFor));
     return { ...made, reads: preparedFor(made.cut)! };

@@ -12,6 +12,7 @@ import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf, sumsSquares } from './linear-slots.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
 import { matmulWorkgroups } from './matmul.wgsl.ts';
+import type { CutOptions } from './block-cut.ts';
 import { blockCandidates, blockCut, blockLanes } from './block-cut.ts';
 import { carried } from './carried.ts';
 import { matrixCandidates } from './matrix-cut.ts';
@@ -81,10 +82,21 @@ export function unitCut(
   return kind === 'software' ? softwareCut(slots, lanes) : hardwareCut(slots, lanes, lanes <= subgroupLanes);
 }
 
-/** How the decode kernel cuts these slots on a device of this kind. */
-export function matvecCut(device: LinearDeviceKind, slots: LinearSlots, arithmetic: Arithmetic = 'f32'): MatvecCut {
-  if (takesBlocks(device.kind, slots, arithmetic))
-    return writingCut(device, slots, blockCut(device, slots, arithmetic));
+/** Whether a matrix whose rows do not come prepared takes the cuts of those that do, with a dispatch that prepares them: no other can write. */
+const hasPrepared = (device: LinearDeviceKind, slots: LinearSlots, arithmetic: Arithmetic): boolean =>
+  !writesRows(device, slots, writingCut(device, slots, blockCut(device, slots, arithmetic)));
+
+/** How the decode kernel cuts these slots on a device of this kind. `ready`: what makes `x` writes its rows prepared. */
+export function matvecCut(
+  device: LinearDeviceKind,
+  slots: LinearSlots,
+  arithmetic: Arithmetic = 'f32',
+  ready = false,
+): MatvecCut {
+  if (takesBlocks(device.kind, slots, arithmetic)) {
+    const prepared = ready || hasPrepared(device, slots, arithmetic);
+    return writingCut(device, slots, blockCut(device, slots, arithmetic, prepared));
+  }
   const cut = writingCut(device, slots, unitCut(device, slots));
   return arithmetic === 'f16' && hasHalfKernel(slots) ? { ...cut, arithmetic } : cut;
 }
@@ -112,7 +124,7 @@ function unitCandidates(cut: MatvecCut, slots: LinearSlots): MatvecCut[] {
 export interface MatvecFamily {
   readonly name: string;
   /** Cuts worth timing for a number of rows, the default first. */
-  readonly cuts: (slots: LinearSlots) => readonly MatvecCut[];
+  readonly cuts: (slots: LinearSlots, options?: CutOptions) => readonly MatvecCut[];
 }
 
 /**
@@ -125,7 +137,10 @@ export function linearFamilies(
 ): readonly MatvecFamily[] {
   const blocks: MatvecFamily = {
     name: `blocks of ${blockLanes(device, slots.width)} lanes`,
-    cuts: (own) => writing(device, own, blockCandidates(device, own, arithmetic)),
+    cuts: (own, options = {}) => {
+      const ready = options.ready || hasPrepared(device, own, arithmetic);
+      return writing(device, own, blockCandidates(device, own, arithmetic, { ...options, ready }));
+    },
   };
   const words: MatvecFamily = {
     name: `words of ${matvecLanes(device.kind, slots.format, slots.width)} lanes`,
@@ -143,7 +158,8 @@ export function linearFamilies(
 
 /** A cut in words; different cuts of one matrix have different ones. */
 export function cutText({ lanes, outputs, rows, workgroup, ahead, subgroups, blocks }: MatvecCut): string {
-  const x = { staged: `, ${blocks?.tiles} staged`, prepared: ', prepared', words: '' };
+  const prepared = `, prepared${blocks?.next ? ', next loaded' : ''}`;
+  const x = { staged: `, ${blocks?.tiles} staged`, prepared, words: '' };
   const source = blocks ? (blocks.tiles > 0 ? 'staged' : 'prepared') : 'words';
   return `${lanes} lanes, R ${outputs}, C ${rows}, ${workgroup} wide, ${ahead} ahead${x[source]}${subgroups ? ', subgroups' : ''}`;
 }
@@ -215,7 +231,8 @@ export function preparesNorm(kind: AdapterKind, rows: number): boolean {
 
 /** How kernels are chosen; the table unless a test or a benchmark says otherwise. */
 export interface LinearChoice {
-  readonly matvec: (slots: LinearSlots) => MatvecCut;
+  /** `ready`: what makes `x` writes its rows prepared. */
+  readonly matvec: (slots: LinearSlots, ready?: boolean) => MatvecCut;
   /** Undefined: the decode kernel, whatever the number of rows. */
   readonly matmul: (slots: LinearSlots) => TileCut | undefined;
   readonly lanes: (format: WeightFormat, width: number) => number;
@@ -229,7 +246,7 @@ export interface LinearChoice {
 /** The table's choice for a kind of device; see {@link linearChoice}. */
 export function kindChoice(kind: LinearDeviceKind, arithmetic: Arithmetic): LinearChoice {
   return {
-    matvec: (slots) => matvecCut(kind, slots, arithmetic),
+    matvec: (slots, ready) => matvecCut(kind, slots, arithmetic, ready),
     matmul: (slots) => matmulCut(kind, slots, arithmetic),
     // What is emulated is not worth a choice between orders of sums, so bits there never depend on time.
     families: (slots) => linearFamilies(kind, slots, arithmetic).slice(0, kind.kind === 'software' ? 1 : undefined),

@@ -145,8 +145,9 @@ export function familyQuestion(options: {
     work: ({ cuts }) =>
       comparedRows.flatMap((rows) => {
         const own = { ...slots, rows, rowOffset: 0 };
-        const [cut] = cuts(own) as readonly [MatvecCut];
-        return work(own, cut, kernel(own, cut), false);
+        // In a model what makes the rows prepares them, with few exceptions.
+        const [cut] = cuts(own, { ready: true }) as readonly [MatvecCut];
+        return work(own, cut, kernel(own, cut), true);
       }),
   };
 }

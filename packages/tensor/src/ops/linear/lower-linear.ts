@@ -132,7 +132,8 @@ function linearReads(
   const { x } = plan;
   const parts = partsOf(context, plan);
   if (rowCount(x.shape) > decodeRows || parts.length > 1) return undefined;
-  const wanted = preparedFor(matvecCuts(context, choice, slotsOf(context, plan, parts[0]!))[0]!);
+  const slots = slotsOf(context, plan, parts[0]!);
+  const wanted = preparedFor(matvecCuts(context, choice, { slots, ready: true })[0]!);
   if (!wanted) return undefined;
   const form = formOf(plan, wanted);
   return offered(x, form) ? { tensor: x, form, rowBytes: preparedRowBytes(rowFormOf(context, form)) } : undefined;
@@ -157,7 +158,9 @@ function linearOffers(
   const plain = slotsOf(context, plan, parts[0]!);
   if (plain.outputs !== form.width) return false;
   const slots: LinearSlots = { ...plain, written: { form: rowFormOf(context, form), plain: true } };
-  const [own, writing] = [plain, slots].map((each) => matvecCuts(context, choice, each)[0]!) as [MatvecCut, MatvecCut];
+  const [own, writing] = [plain, slots].map(
+    (each) => matvecCuts(context, choice, { slots: each, ready: true })[0]!,
+  ) as [MatvecCut, MatvecCut];
   if (2 * writing.rows < own.rows || Object.keys(linearBindings(slots)).length > portableBindings) return false;
   return writesRows(linearDeviceKind(context.device), slots, writing);
 }
@@ -237,7 +240,8 @@ export function lowerLinear(
   let made: Readonly<Record<string, BufferView>> | undefined;
   for (const part of parts) {
     const plain: LinearSlots = { ...slotsOf(lowering, plan, part), ...(written ? { written } : {}) };
-    const wants = rows > decodeRows ? undefined : preparedFor(matvecCuts(lowering, choice, plain)[0]!);
+    const wants =
+      rows > decodeRows ? undefined : preparedFor(matvecCuts(lowering, choice, { slots: plain, ready: true })[0]!);
     const ready = wants && lowering.prepared(x, formOf(plan, wants));
     const chosen = chooseLinear(lowering, choice, plain, ready !== undefined);
     const { kernel, slots, cut, workgroups, reads, text } = chosen;

@@ -59,9 +59,10 @@ function chosen(matvec: LinearChoice['matvec']) {
 
 interface Cut extends Partial<MatvecCut> {
   readonly tiles: number;
+  readonly next?: boolean;
 }
 
-const cutOf = ({ tiles, ...cut }: Cut): MatvecCut => ({
+const cutOf = ({ tiles, next = false, ...cut }: Cut): MatvecCut => ({
   lanes: 4,
   outputs: 2,
   rows: 1,
@@ -69,7 +70,7 @@ const cutOf = ({ tiles, ...cut }: Cut): MatvecCut => ({
   workgroup: stageWorkgroup,
   subgroups: false,
   ...cut,
-  blocks: { tiles },
+  blocks: { tiles, next },
 });
 
 /** What is put around a product: a norm in front, a second matrix as its gate, a residual. */
@@ -162,6 +163,8 @@ describe('matvec of whole blocks', () => {
       } as const;
       const cuts: Cut[] = [
         { tiles: 0, rows: 1, outputs: 1 },
+        // Tiles behind the last whole group, the last of them not of all lanes.
+        { tiles: 0, rows: 2, outputs: 1, ahead: 2 },
         { tiles: 3, rows: 2, outputs: 1 },
         { tiles: 2, rows: 1, outputs: 1, ahead: 2 },
         // Odd numbers of sums, which lanes halve with a place to spare.
@@ -172,6 +175,26 @@ describe('matvec of whole blocks', () => {
       for (const cut of cuts) {
         const made = product(() => ({ ...cutOf(cut), arithmetic }), settings);
         const held = await hold(device, { ...made, inputs: { x: { shape: [rows, width] } } } as never);
+        first ??= bits(held.outputs.y!);
+        expect(bits(held.outputs.y!), JSON.stringify(cut)).toEqual(first);
+      }
+    });
+
+    it(`${arithmetic}: loading ahead changes no bit`, async () => {
+      const settings = { format: 'q4', shape: [10, 512], arithmetic, residual: true } as const;
+      let first: number[] | undefined;
+      for (const cut of [
+        { tiles: 0, ahead: 1 },
+        { tiles: 0, ahead: 1, next: true },
+        { tiles: 0, ahead: 2, next: true, rows: 2 },
+        { tiles: 0, ahead: 3 },
+        { tiles: 0, ahead: 4 },
+      ]) {
+        const made = product(() => ({ ...cutOf(cut), arithmetic }), settings);
+        const held = await hold(device, {
+          ...made,
+          inputs: { x: { shape: [2, 512] }, r: { shape: [2, 10] } },
+        } as never);
         first ??= bits(held.outputs.y!);
         expect(bits(held.outputs.y!), JSON.stringify(cut)).toEqual(first);
       }
@@ -240,11 +263,15 @@ describe('matvec of whole blocks', () => {
       ] as const) {
         const slots = slotsOf([outputs, width], rows);
         const kind = { kind: 'hardware', subgroupLanes: 32, memoryBytes: 32_768 } as const;
-        const candidates = blockCandidates(kind, slots, 'i8');
-        expect(candidates.length).toBeGreaterThan(2);
-        expect(candidates[0]).toEqual(blockCut(kind, slots, 'i8'));
-        for (const { lanes, workgroup, arithmetic } of candidates) {
-          expect([lanes, workgroup, arithmetic]).toEqual([32, stageWorkgroup, 'i8']);
+        for (const ready of [false, true]) {
+          const candidates = blockCandidates(kind, slots, 'i8', { ready });
+          expect(candidates.length).toBeGreaterThan(2);
+          expect(candidates[0]).toEqual(blockCut(kind, slots, 'i8', ready));
+          for (const { lanes, workgroup, arithmetic, blocks } of candidates) {
+            expect([lanes, workgroup, arithmetic]).toEqual([32, stageWorkgroup, 'i8']);
+            // One or two rows cost no dispatch of their own, whatever makes them.
+            if (ready || rows <= 2) expect(blocks!.tiles > 0).toBe(!ready);
+          }
         }
       }
     }

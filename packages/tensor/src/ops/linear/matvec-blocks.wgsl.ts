@@ -9,7 +9,6 @@
  */
 import type { Arithmetic } from '../../compile/lowering.ts';
 import { defineKernel } from '../../kernel/define-kernel.ts';
-import { scaleFunction } from '../../wgsl/block-reader.ts';
 import { codeQuads } from '../../wgsl/weight-reader.ts';
 import type { CodeFormat } from './code-pairs.wgsl.ts';
 import { codePairs, halfFactor } from './code-pairs.wgsl.ts';
@@ -44,7 +43,12 @@ function sizes({ slots, cut }: MatvecConstants) {
   const blocks = rowBlockCount(slots.width);
   const tiles = rowTiles(slots.width, cut.lanes);
   const staged = Math.min(cut.blocks!.tiles, tiles);
-  const ahead = (staged === 0 ? tiles : staged) % cut.ahead === 0 ? cut.ahead : 1;
+  const prepared = staged === 0;
+  const ahead = prepared ? Math.min(cut.ahead, tiles) : staged % cut.ahead === 0 ? cut.ahead : 1;
+  /** Whether some lane of the last blocks has none. */
+  const ragged = tiles * cut.lanes !== blocks;
+  // Tiles behind the last whole group; the last tile is among them where not all lanes have a block of it.
+  const rest = prepared ? (ragged ? ((tiles - 1) % ahead) + 1 : tiles % ahead) : 0;
   return {
     arithmetic,
     format,
@@ -52,13 +56,18 @@ function sizes({ slots, cut }: MatvecConstants) {
     tiles,
     staged,
     ahead,
-    groups: Math.ceil(tiles / ahead),
+    rest,
+    groups: prepared ? (tiles - rest) / ahead : Math.ceil(tiles / ahead),
+    /** Whether codes of the next group are loaded before those at hand are used. */
+    next: cut.blocks!.next === true && prepared && !ragged && rest === 0 && tiles > ahead,
+    /** Whether a block's place in its pair is that of its lane. */
+    paired: blocks % 2 === 0 && cut.lanes % 2 === 0,
+    layout: rowLayout({ arithmetic, lanes: cut.lanes, width: slots.width, norm: slots.norm }),
     vectors: codeVectors[format],
     pieces: blockPieces[arithmetic],
     /** Staged pieces of one kind lie one further apart than there are lanes, so that those who write them use different banks. */
     pitch: cut.lanes + 1,
-    /** Whether some lane of the last blocks has none. */
-    ragged: tiles * cut.lanes !== blocks || tiles % ahead !== 0,
+    ragged: ragged || (!prepared && tiles % ahead !== 0),
   };
 }
 
@@ -66,7 +75,7 @@ function sizes({ slots, cut }: MatvecConstants) {
 export function blockMemoryBytes(constants: MatvecConstants): number {
   const { slots, cut } = constants;
   const { arithmetic, staged, pieces, pitch } = sizes(constants);
-  const stage = cut.rows * staged * (pieces * pitch * 16 + (arithmetic === 'i8' ? cut.lanes * 8 : 0));
+  const stage = cut.rows * staged * (pieces * pitch * 16 + (arithmetic === 'i8' ? cut.lanes * 4 : 0));
   const squares = slots.norm ? cut.rows * stageWorkgroup * 4 : 0;
   return stage + squares + (cut.subgroups ? keptBytes(constants) : matvecMemoryBytes(constants));
 }
@@ -95,19 +104,23 @@ interface Walk {
   readonly rows: readonly number[];
   /** WGSL that reads a piece of row m for block `a` of the group. */
   readonly piece: (a: number, m: number, piece: string | number) => string;
-  /** WGSL that reads the step and sum of codes of row m. */
+  /** WGSL that reads the step of a block of row m. */
   readonly rowScale: (a: number, m: number) => string;
 }
 
 function walkOf(constants: MatvecConstants): Walk {
   const { slots, cut } = constants;
   const found = sizes(constants);
-  const { staged, pieces, pitch } = found;
+  const { staged, pieces, pitch, paired, layout } = found;
   const index = (piece: string | number) => (typeof piece === 'number' ? `${piece}u` : piece);
   const stagedAt = (a: number, m: number, piece: string | number) =>
     `stage[stageAt${a} + (${m * staged * pieces}u + ${index(piece)}) * ${pitch}u]`;
   const preparedAt = (a: number, m: number, piece: string | number) =>
-    `x[rowAt${m} + tileAt${a} + ${index(piece)} * ${cut.lanes}u]`;
+    typeof piece === 'number'
+      ? `x[tileAt${a} + ${m * layout.vectors + piece * cut.lanes}u]`
+      : `x[tileAt${a} + ${m * layout.vectors}u + ${piece} * ${cut.lanes}u]`;
+  const preparedStep = (a: number, m: number) =>
+    `bitcast<f32>(x[stepsFrom + block${a} / 2u + ${m * layout.vectors}u][${paired ? 'stepWord' : `block${a} % 2u * 2u`}])`;
   return {
     constants,
     sizes: found,
@@ -117,7 +130,7 @@ function walkOf(constants: MatvecConstants): Walk {
     rowScale: (a, m) =>
       staged > 0
         ? `stageScales[stageTile${a} * ${cut.lanes}u + ${m * staged * cut.lanes}u + lane]`
-        : `stepOf(row${m}, block${a})`,
+        : preparedStep(a, m),
   };
 }
 
@@ -188,18 +201,21 @@ function productsF16({ sizes: { format, vectors }, weights, rows, piece }: Walk,
   return lines;
 }
 
-/** i8: four products an instruction; the 8 that codes of q4 are stored above is taken off by the sum of the codes of `x`. */
+/** What codes of q4 are multiplied by in i8: they are taken as the upper halves of signed bytes. */
+const nibbleFactor = 16;
+
+/** The bits of 1.5 * 2^23 and that number: integers added to the bits are added to the number, up to 2^22. */
+const [integerBits, integerOrigin] = ['0x4b400000i', '12582912.0'];
+
+/** i8: four products an instruction, all of a block (below 2^20) added to the bits of a float that is then taken off, exactly. */
 function productsI8({ sizes: { format }, weights, rows, piece, rowScale }: Walk, a: number): string[] {
   const lines: string[] = [];
   for (const [matrix, r] of weights) {
     const of = (v: number) => codesName(a, matrix, r, v);
-    const [low, high] =
-      format === 'q4'
-        ? [`${of(0)} & vec4<u32>(0x0f0f0f0fu)`, `(${of(0)} >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu)`]
-        : [of(0), of(1)];
+    const signed = (nibbles: string) => `(${nibbles} & vec4<u32>(0xf0f0f0f0u)) ^ vec4<u32>(0x80808080u)`;
+    const [low, high] = format === 'q4' ? [signed(`(${of(0)} << vec4<u32>(4u))`), signed(of(0))] : [of(0), of(1)];
     lines.push(`let low${matrix}_${r} = ${low};`, `let high${matrix}_${r} = ${high};`);
   }
-  const begin = format === 'q4' ? 'bitcast<i32>(step.y) * -8i' : '0i';
   for (const m of rows) {
     lines.push(
       '{',
@@ -212,8 +228,8 @@ function productsI8({ sizes: { format }, weights, rows, piece, rowScale }: Walk,
       const dots = (of: string, x: string) =>
         [...'xyzw'].map((c) => `dot4I8Packed(${of}${matrix}_${r}.${c}, ${x}.${c})`);
       lines.push(
-        `let t${matrix}_${r} = ${[begin, ...dots('low', 'first'), ...dots('high', 'second')].join(' + ')};`,
-        `${sum} = fma(f32(t${matrix}_${r}), ${scaleName(a, matrix, r)} * bitcast<f32>(step.x), ${sum});`,
+        `let t${matrix}_${r} = bitcast<f32>(${[integerBits, ...dots('low', 'first'), ...dots('high', 'second')].join(' + ')}) - ${integerOrigin};`,
+        `${sum} = fma(t${matrix}_${r}, ${scaleName(a, matrix, r)} * step, ${sum});`,
       );
     }
     lines.push('}');
@@ -243,63 +259,119 @@ function staging({ constants: { slots, cut }, sizes: { staged, ahead }, rows }: 
   ];
 }
 
-/** The layout of prepared rows as the kernel reads them. */
-const layoutOf = ({ constants: { slots, cut }, sizes: { arithmetic } }: Pick<Walk, 'constants' | 'sizes'>) =>
-  rowLayout({ arithmetic, lanes: cut.lanes, width: slots.width, norm: slots.norm });
+/** Whether rows of the weight that a lane carries follow each other without exception. */
+const wholeOutputs = ({ slots, cut }: MatvecConstants) => slots.outputs % cut.outputs === 0;
 
-function declarations(walk: Walk): string[] {
-  const { constants, sizes: found, weights, rows } = walk;
-  const { slots } = constants;
-  const last = slots.outputs - 1;
+/** WGSL of the first block of a row of the weight. */
+const weightAt = (constants: MatvecConstants, blocks: number, [matrix, r]: readonly [number, number]) =>
+  wholeOutputs(constants) ? `weightAt${matrix} + ${r * blocks}u` : `weightAt${matrix}_${r}`;
+
+function declarations({ constants, sizes: found, weights, rows }: Walk): string[] {
+  const { slots, cut } = constants;
+  const { blocks, layout, staged, paired, arithmetic } = found;
+  const first = (matrix: number) => slots.rowOffset + matrix * slots.outputs;
   return [
-    ...rows.flatMap((m) => [
-      `let row${m} = min(firstRow + ${m}u, u.rows - 1u);`,
-      found.staged > 0 ? `var squares${m} = 0.0;` : `let rowAt${m} = row${m} * ${layoutOf(walk).vectors}u + lane;`,
-    ]),
-    ...weights.flatMap(([matrix, r]) => [
-      `let weight${matrix}_${r} = min(firstOutput + ${r}u, ${last}u) + ${slots.rowOffset + matrix * slots.outputs}u;`,
-      ...rows.map((m) => `var ${sumName(matrix, r, m)} = 0.0;`),
-    ]),
+    ...(paired ? ['let half = lane % 2u * 16u;'] : []),
+    ...(staged > 0
+      ? rows.flatMap((m) => [`let row${m} = min(firstRow + ${m}u, u.rows - 1u);`, `var squares${m} = 0.0;`])
+      : // Past the last row something is read that nobody uses.
+        [
+          `let rowsFrom = firstRow * ${layout.vectors}u + lane;`,
+          ...(arithmetic === 'i8' ? [`let stepsFrom = firstRow * ${layout.vectors}u + ${layout.stepsAt}u;`] : []),
+          ...(arithmetic === 'i8' && paired ? ['let stepWord = lane % 2u * 2u;'] : []),
+        ]),
+    ...(wholeOutputs(constants)
+      ? range(matricesOf(slots)).map(
+          (matrix) =>
+            `let weightAt${matrix} = (min(firstOutput, ${slots.outputs - cut.outputs}u) + ${first(matrix)}u) * ${blocks}u;`,
+        )
+      : weights.map(
+          ([matrix, r]) =>
+            `let weightAt${matrix}_${r} = (min(firstOutput + ${r}u, ${slots.outputs - 1}u) + ${first(matrix)}u) * ${blocks}u;`,
+        )),
+    ...weights.flatMap(([matrix, r]) => rows.map((m) => `var ${sumName(matrix, r, m)} = 0.0;`)),
   ];
 }
 
-/** Loads the codes and scales of block `a` of a group, and says where its pieces of `x` lie. */
-function loads({ constants: { cut }, sizes: found, weights }: Walk, a: number): string[] {
-  const { blocks, staged, ahead, pieces, pitch, vectors, ragged, arithmetic, format } = found;
-  const factor = arithmetic === 'f16' ? ` * ${halfFactor[format]}.0` : '';
-  const tile = `group * ${ahead}u + ${a}u`;
+/** WGSL of what is loaded of a weight row, by its name, for the block in `at`. */
+function loadsOf({ constants, sizes: found }: Walk, a: number, weight: readonly [number, number], at: string) {
+  const { blocks, vectors, paired, arithmetic, format } = found;
+  const factor = { f32: '', f16: ` * ${halfFactor[format]}.0`, i8: format === 'q4' ? ` * ${1 / nibbleFactor}` : '' };
+  const index = `${weightAt(constants, blocks, weight)} + ${at}`;
+  const scale = paired ? `unpack2x16float(scales[(${index}) >> 1u] >> half).x` : `scaleAt(${index})`;
+  const code = (v: number) => (vectors === 1 ? index : `(${index}) * ${vectors}u + ${v}u`);
+  return [
+    ...range(vectors).map((v) => [codesName(a, ...weight, v), 'vec4<u32>', `codes[${code(v)}]`] as const),
+    [scaleName(a, ...weight), 'f32', `${scale}${factor[arithmetic]}`] as const,
+  ];
+}
+
+/** Says which block `a` of a group is, where its pieces of `x` lie, and loads its codes and scales unless that was done before. */
+function loads(walk: Walk, a: number, options: { tile: string; clamped: boolean; loaded: boolean }): string[] {
+  const { constants, sizes: found, weights } = walk;
+  const { lanes } = constants.cut;
+  const { blocks, staged, ahead, pieces, pitch } = found;
   const stageTile = staged === ahead ? `${a}u` : `(group % ${staged / ahead}u) * ${ahead}u + ${a}u`;
   return [
-    `let block${a} = (${tile}) * ${cut.lanes}u + lane;`,
-    `let at${a} = ${ragged ? `min(block${a}, ${blocks - 1}u)` : `block${a}`};`,
+    `let block${a} = (${options.tile}) * ${lanes}u + lane;`,
     ...(staged > 0
       ? [`let stageTile${a} = ${stageTile};`, `let stageAt${a} = stageTile${a} * ${pieces * pitch}u + lane;`]
-      : [`let tileAt${a} = (${tile}) * ${pieces * cut.lanes}u;`]),
-    ...weights.flatMap(([matrix, r]) => [
-      ...range(vectors).map(
-        (v) =>
-          `let ${codesName(a, matrix, r, v)} = codes[(weight${matrix}_${r} * ${blocks}u + at${a}) * ${vectors}u + ${v}u];`,
-      ),
-      `let ${scaleName(a, matrix, r)} = weightScale(weight${matrix}_${r}, at${a})${factor};`,
+      : [`let tileAt${a} = rowsFrom + (${options.tile}) * ${pieces * lanes}u;`]),
+    ...weights.flatMap((weight) => {
+      if (options.loaded) return loadsOf(walk, a, weight, '').map(([name]) => `let ${name} = next_${name};`);
+      const at = options.clamped ? `min(block${a}, ${blocks - 1}u)` : `block${a}`;
+      return loadsOf(walk, a, weight, at).map(([name, , value]) => `let ${name} = ${value};`);
+    }),
+  ];
+}
+
+/** A group of tiles from `first`, a WGSL expression. */
+function groupOf(walk: Walk, first: string, { count = walk.sizes.ahead, ragged = walk.sizes.ragged } = {}): string[] {
+  const { constants, sizes: found, weights } = walk;
+  const { lanes } = constants.cut;
+  const { ahead, next, blocks, tiles } = found;
+  const own = range(count);
+  return [
+    ...own.flatMap((a) => loads(walk, a, { tile: `${first} + ${a}u`, clamped: ragged, loaded: next })),
+    ...(next
+      ? own.flatMap((a) => [
+          `let nextBlock${a} = min(${first} + ${ahead + a}u, ${tiles - 1}u) * ${lanes}u + lane;`,
+          ...weights.flatMap((weight) =>
+            loadsOf(walk, a, weight, `nextBlock${a}`).map(([name, , value]) => `next_${name} = ${value};`),
+          ),
+        ])
+      : []),
+    ...staging(walk),
+    ...own.flatMap((a) => [
+      ragged ? `if (block${a} < ${blocks}u) {` : '{',
+      ...products[found.arithmetic](walk, a).map((line) => `  ${line}`),
+      '}',
     ]),
   ];
 }
 
 function blockLoop(walk: Walk): string {
-  const { constants, sizes: found, rows } = walk;
+  const { constants, sizes: found, rows, weights } = walk;
   const { slots } = constants;
-  const aheads = range(found.ahead);
+  const { ahead, groups, staged, ragged, rest, next } = found;
+  const ownRagged = staged > 0 && ragged;
+  const first = (tile: string) =>
+    range(ahead).flatMap((a) =>
+      weights.flatMap((w) => loadsOf(walk, a, w, `(${tile} + ${a}u) * ${constants.cut.lanes}u + lane`)),
+    );
   return [
     ...declarations(walk),
-    `for (var group = 0u; group < ${found.groups}u; group++) {`,
-    ...aheads.flatMap((a) => loads(walk, a)),
-    ...staging(walk),
-    ...aheads.flatMap((a) => [
-      found.ragged ? `if (block${a} < ${found.blocks}u) {` : '{',
-      ...products[found.arithmetic](walk, a).map((line) => `  ${line}`),
-      '}',
-    ]),
-    '}',
+    ...(next ? first('0u').map(([name, type, value]) => `var next_${name}: ${type} = ${value};`) : []),
+    ...(groups > 1 || staged > 0
+      ? [
+          `for (var group = 0u; group < ${groups}u; group++) {`,
+          ...groupOf(walk, `group * ${ahead}u`, { ragged: ownRagged }),
+          '}',
+        ]
+      : groups === 1
+        ? ['{', ...groupOf(walk, '0u', { ragged: false }), '}']
+        : []),
+    ...(rest > 0 ? ['{', ...groupOf(walk, `${groups * ahead}u`, { count: rest }), '}'] : []),
     ...(sumsSquares(slots)
       ? [...rows.map((m) => `squareParts[${m * stageWorkgroup}u + local] = squares${m};`), 'addSquares(local);']
       : []),
@@ -314,8 +386,8 @@ function blockLoop(walk: Walk): string {
 function gatherSquaresWgsl(walk: Walk): string {
   const { constants, sizes: found } = walk;
   const { slots, cut } = constants;
-  const { vectors, squaresAt } = layoutOf(walk);
-  const { arithmetic, blocks } = found;
+  const { arithmetic, blocks, layout } = found;
+  const { vectors, squaresAt } = layout;
   const row = (m: string) => `min(firstRow + ${m}, u.rows - 1u) * ${vectors}u + ${squaresAt}u`;
   const byBlock = () => `
   for (var item = local; item < ${cut.rows * stageWorkgroup}u; item += ${cut.workgroup}u) {
@@ -355,14 +427,7 @@ function preparedWgsl(walk: Walk): string {
   const { constants, sizes: found } = walk;
   const { slots, cut } = constants;
   if (found.staged > 0) return '';
-  const { vectors, stepsAt } = layoutOf(walk);
-  const steps = /* wgsl */ `
-fn stepOf(row: u32, block: u32) -> vec2<u32> {
-  let pair = x[row * ${vectors}u + ${stepsAt}u + block / 2u];
-  return select(pair.xy, pair.zw, block % 2u == 1u);
-}`;
-  const squares = () => `${squaresFunctions(cut.rows, cut.workgroup)}${gatherSquaresWgsl(walk)}`;
-  return `${found.arithmetic === 'i8' ? steps : ''}${slots.norm ? squares() : ''}`;
+  return slots.norm ? `${squaresFunctions(cut.rows, cut.workgroup)}${gatherSquaresWgsl(walk)}` : '';
 }
 
 /** WGSL of the stage in workgroup memory, and what fills it. */
@@ -370,8 +435,8 @@ function stageWgsl({ constants: { slots, cut }, sizes: { arithmetic, staged, pie
   if (staged === 0) return '';
   const { lanes, rows } = cut;
   const scales = /* wgsl */ `
-var<workgroup> stageScales: array<vec2<u32>, ${rows * staged * lanes}>;
-fn putScale(m: u32, block: u32, value: vec2<u32>) { stageScales[m * ${staged * lanes}u + block] = value; }`;
+var<workgroup> stageScales: array<f32, ${rows * staged * lanes}>;
+fn putScale(m: u32, block: u32, value: vec2<u32>) { stageScales[m * ${staged * lanes}u + block] = bitcast<f32>(value.x); }`;
   return /* wgsl */ `
 var<workgroup> stage: array<${pieceType[arithmetic]}, ${rows * staged * pieces * pitch}>;
 fn put(m: u32, block: u32, piece: u32, value: ${pieceType[arithmetic]}) {
@@ -382,11 +447,15 @@ ${stageFunction({ arithmetic, width: slots.width, norm: slots.norm })}
 ${sumsSquares(slots) ? squaresFunctions(rows) : ''}`;
 }
 
+/** Scales lie in pairs. */
+const scaleAtWgsl = /* wgsl */ `
+fn scaleAt(index: u32) -> f32 { return unpack2x16float(scales[index >> 1u] >> (index % 2u * 16u)).x; }`;
+
 function blockWalk(constants: MatvecConstants): MatvecWalk {
   const walk = walkOf(constants);
-  const { arithmetic, format, blocks } = walk.sizes;
+  const { arithmetic, format, paired } = walk.sizes;
   const decode = { f32: codeQuads[format], f16: codePairs[format], i8: '' }[arithmetic];
-  const readers = [decode, scaleFunction(blocks, 1), stageWgsl(walk), preparedWgsl(walk)].join('\n');
+  const readers = [decode, paired ? '' : scaleAtWgsl, stageWgsl(walk), preparedWgsl(walk)].join('\n');
   return {
     functions: slotFunctions(constants.slots, { readers }),
     loop: blockLoop(walk),

@@ -48,6 +48,8 @@ export interface MatvecCut {
 export interface BlockCut {
   /** Blocks of each lane for which `x` is held in workgroup memory at a time; 0: `x` comes prepared by a kernel of its own. */
   readonly tiles: number;
+  /** Whether the codes of the next blocks are loaded before those at hand are used, where rows come prepared and blocks come out even. */
+  readonly next?: boolean;
 }
 
 /** How a kernel walks the weight: declares accumulators by {@link sumName} and leaves the lane's sums in them. */
