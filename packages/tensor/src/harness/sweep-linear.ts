@@ -12,19 +12,13 @@ import type { FusedLinearAttributes } from '../ops/linear/fused-linear.ts';
 import { matmulOf, matvecOf } from '../ops/linear/choose-linear.ts';
 import { fusedLinearKernels, fusedLinearOperation } from '../ops/linear/fused-linear.ts';
 import type { LinearChoice } from '../ops/linear/linear-choice.ts';
-import {
-  cutText,
-  decodeRows,
-  linearChoice,
-  linearFamilies,
-  matmulCandidates,
-  tileText,
-} from '../ops/linear/linear-choice.ts';
+import { cutText, decodeRows, linearChoice, linearFamilies } from '../ops/linear/linear-choice.ts';
 import { blockLanes } from '../ops/linear/block-cut.ts';
 import type { LinearDeviceKind } from '../ops/linear/linear-device.ts';
 import { linearDeviceKind } from '../ops/linear/linear-device.ts';
 import { linearQuestion, questionKey } from '../ops/linear/linear-question.ts';
 import type { LinearNorm, LinearSlots } from '../ops/linear/linear-slots.ts';
+import { tileCandidates, tileText } from '../ops/linear/tile-cut.ts';
 import { Commands } from '../run/commands.ts';
 import { deviceTimer } from '../run/time-choices.ts';
 import { WeightStore } from '../run/weight-store.ts';
@@ -200,8 +194,7 @@ function familiesOf(device: Device, slots: LinearSlots, matrix: SweptMatrix): re
   const kind = linearDeviceKind(device);
   const { arithmetic, ready = false, wide = false } = matrix;
   if (slots.rows > decodeRows) {
-    // Software adapters take no tiles by themselves; asked for a sweep, they time them too.
-    const candidates = matmulCandidates({ ...kind, kind: 'hardware' }, slots, arithmetic);
+    const candidates = tileCandidates({ device: kind, slots, arithmetic }, { every: true });
     const question = linearQuestion({ key: 'tiles', candidates, name: tileText, slots, kernel: matmulOf });
     return [familyOf(question, { sameBits: false, chosen: (cut) => ({ matmul: () => cut }) })];
   }

@@ -1,8 +1,8 @@
 /** Which kernel a matrix takes, with its cut: by the table of kinds of devices, or by measurement. */
 import type { LoweringContext } from '../../compile/lowering.ts';
 import type { AnyKernel, Kernel } from '../../kernel/define-kernel.ts';
-import type { LinearChoice, TileCut } from './linear-choice.ts';
-import { cutText, tileText } from './linear-choice.ts';
+import type { LinearChoice } from './linear-choice.ts';
+import { cutText } from './linear-choice.ts';
 import type { CutKernel, PreparedFor } from './linear-question.ts';
 import { choiceText, familyQuestion, linearQuestion, preparedFor, questionKey } from './linear-question.ts';
 import type { LinearSlots } from './linear-slots.ts';
@@ -15,6 +15,8 @@ import { matvecF16Kernel, matvecF16SubgroupKernel } from './matvec-f16.wgsl.ts';
 import { matvecSubgroupKernel } from './matvec-subgroup.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
 import { matvecKernel, matvecWorkgroups } from './matvec.wgsl.ts';
+import type { TileCut } from './tile-cut.ts';
+import { tileText } from './tile-cut.ts';
 
 /** A kernel of a linear operation, whichever it is. */
 type LinearKernel = Kernel<object, string, 'rows'>;

@@ -11,12 +11,11 @@ import { linearDeviceKind } from './linear-device.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf, sumsSquares } from './linear-slots.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
-import { matmulWorkgroups } from './matmul.wgsl.ts';
 import type { CutOptions } from './block-cut.ts';
 import { blockCandidates, blockCut, blockLanes } from './block-cut.ts';
 import { carried } from './carried.ts';
-import { matrixCandidates } from './matrix-cut.ts';
-import type { MatrixCut } from './matmul-matrix.wgsl.ts';
+import type { TileCut } from './tile-cut.ts';
+import { tileCandidates, tileCut } from './tile-cut.ts';
 import { writesRows, writingCut } from './written-cut.ts';
 import { walksBlocks } from './matvec-blocks.wgsl.ts';
 import { hasHalfKernel } from './matvec-f16.wgsl.ts';
@@ -164,52 +163,6 @@ export function cutText({ lanes, outputs, rows, workgroup, ahead, subgroups, blo
   return `${lanes} lanes, R ${outputs}, C ${rows}, ${workgroup} wide, ${ahead} ahead${x[source]}${subgroups ? ', subgroups' : ''}`;
 }
 
-/** Workgroups below which tiles are made smaller, so that more of the device has work. */
-const busyTiles = 128;
-
-/** Tiles of the prefill kernel, the largest first. */
-function matmulTiles(slots: LinearSlots, arithmetic: Arithmetic): readonly MatmulCut[] {
-  const own = arithmetic !== 'f32' && walksBlocks(slots) ? { depth: 32, arithmetic } : {};
-  const cuts = [
-    [8, 4, 16],
-    [4, 4, 16],
-    [4, 2, 16],
-    [2, 2, 32],
-  ] as const;
-  return cuts.map(([rows, outputs, depth]) => ({
-    rows,
-    outputs: Math.max(1, outputs / matricesOf(slots)),
-    depth,
-    ...own,
-  }));
-}
-
-/** How a kernel of prefill is cut, whichever it is. */
-export type TileCut = MatmulCut | MatrixCut;
-
-/** Tiles worth timing, the default first, those of matrix units last. */
-export function matmulCandidates(
-  device: LinearDeviceKind,
-  slots: LinearSlots,
-  arithmetic: Arithmetic = 'f32',
-): readonly TileCut[] {
-  const first = matmulCut(device, slots, arithmetic);
-  if (!first) return [];
-  const cuts = [first, ...matmulTiles(slots, arithmetic), ...matrixCandidates(device, slots, arithmetic)];
-  return [...new Map(cuts.map((cut) => [JSON.stringify(cut), cut])).values()];
-}
-
-/** A tile in words; different tiles of one matrix have different ones. */
-export function tileText(cut: TileCut): string {
-  if ('matrix' in cut) {
-    const { matrix, subgroups, results, depth } = cut;
-    const shape = `${matrix.M} x ${matrix.N} x ${matrix.K} ${matrix.component} to ${matrix.result}`;
-    return `matrices of ${shape}, ${results.down} x ${results.across} a subgroup, ${subgroups.down} x ${subgroups.across} subgroups, ${depth} deep`;
-  }
-  const { rows, outputs, depth, arithmetic = 'f32' } = cut;
-  return `tiles of ${rows} x ${outputs} a lane, ${depth} deep, ${arithmetic}`;
-}
-
 /** How the prefill kernel cuts these slots; undefined where the decode kernel serves better. */
 export function matmulCut(
   { kind }: Pick<LinearDeviceKind, 'kind'>,
@@ -217,8 +170,7 @@ export function matmulCut(
   arithmetic: Arithmetic = 'f32',
 ): MatmulCut | undefined {
   if (kind === 'software' || slots.rows <= decodeRows) return undefined;
-  const tried = matmulTiles(slots, arithmetic);
-  return tried.find((cut) => matmulWorkgroups(slots, cut) >= busyTiles) ?? tried.at(-1)!;
+  return tileCut(slots, arithmetic);
 }
 
 /**
@@ -250,7 +202,7 @@ export function kindChoice(kind: LinearDeviceKind, arithmetic: Arithmetic): Line
     matmul: (slots) => matmulCut(kind, slots, arithmetic),
     // What is emulated is not worth a choice between orders of sums, so bits there never depend on time.
     families: (slots) => linearFamilies(kind, slots, arithmetic).slice(0, kind.kind === 'software' ? 1 : undefined),
-    matmuls: (slots) => matmulCandidates(kind, slots, arithmetic),
+    matmuls: (slots) => tileCandidates({ device: kind, slots, arithmetic }),
     lanes: (format, width) => matvecLanes(kind.kind, format, width),
     preparesNorm: (rows) => preparesNorm(kind.kind, rows),
   };

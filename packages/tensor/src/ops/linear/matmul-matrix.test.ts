@@ -16,13 +16,14 @@ import { Weight } from '../../graph/weight.ts';
 import { testDevice } from '../../harness/index.ts';
 import { shaderSource } from '../../kernel/define-kernel.ts';
 import { WeightStore } from '../../run/weight-store.ts';
-import { kindChoice, tileText } from './linear-choice.ts';
+import { kindChoice } from './linear-choice.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { linearOperation } from './linear.ts';
 import { matmulOf } from './choose-linear.ts';
 import { lowerLinear } from './lower-linear.ts';
 import { matrixCandidates, matrixConfigsFor, matrixCut } from './matrix-cut.ts';
 import { matrixInvocations, matrixMemoryBytes } from './matmul-matrix.wgsl.ts';
+import { tileText } from './tile-cut.ts';
 
 const config = (component: 'f16' | 'f32', result: 'f16' | 'f32', [M, N, K]: readonly [number, number, number]) =>
   ({ component, result, M, N, K }) satisfies MatrixConfig;

@@ -8,14 +8,8 @@ import { defineKernel } from '../../kernel/define-kernel.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { linearBindings, linearUniforms, matricesOf, slotFunctions, slotsName } from './linear-slots.ts';
-import type { TileSize } from './tile-walk.ts';
+import type { Sides, TileSize } from './tile-walk.ts';
 import { tilePlaceWgsl, tileWalkWgsl, tileWorkgroups } from './tile-walk.ts';
-
-/** A number of something along the rows of `x`, and along the outputs. */
-export interface Sides {
-  readonly down: number;
-  readonly across: number;
-}
 
 /** How the work of a {@link matmulMatrixKernel} is cut. */
 export interface MatrixCut {

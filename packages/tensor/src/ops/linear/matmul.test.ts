@@ -8,11 +8,12 @@ import type { PackedWeight } from '../../harness/index.ts';
 import { hold, packedUpload, packRandomWeight, randomSource, testDevice } from '../../harness/index.ts';
 import type { FusedLinearAttributes } from './fused-linear.ts';
 import { fusedLinearOperation, fusedLinearPlan } from './fused-linear.ts';
-import type { TileCut } from './linear-choice.ts';
 import { linearChoice } from './linear-choice.ts';
 import { lowerLinear } from './lower-linear.ts';
 import { isMatrixConfig } from './matmul-matrix.wgsl.ts';
 import type { MatmulCut } from './matmul.wgsl.ts';
+import type { TileCut } from './tile-cut.ts';
+import { tileText } from './tile-cut.ts';
 
 const device = await testDevice();
 
@@ -110,17 +111,21 @@ describe('tiled matmul of whole blocks', () => {
       console.info(`Not run, for want of a feature: tiled matmul in ${arithmetic}.`);
       continue;
     }
+    const sides = { down: 4, across: 8 };
     for (const [format, cut, [rows, outputs, width], gated] of [
-      ['q4', { rows: 2, outputs: 1 }, [40, 33, 96], false],
-      ['q8', { rows: 1, outputs: 2 }, [17, 20, 64], false],
-      ['q4', { rows: 1, outputs: 1 }, [20, 17, 64], true],
+      ['q4', { rows: 2, outputs: 2, depth: 32 }, [40, 33, 96], false],
+      ['q8', { rows: 1, outputs: 2, depth: 64 }, [17, 20, 128], false],
+      ['q4', { rows: 1, outputs: 1, depth: 32 }, [20, 17, 64], true],
+      ['q4', { rows: 4, outputs: 4, depth: 128, sides }, [18, 45, 256], false],
+      ['q8', { rows: 1, outputs: 4, depth: 32, sides: { down: 8, across: 16 } }, [17, 70, 96], false],
+      ['q4', { rows: 4, outputs: 2, depth: 64, sides: { down: 8, across: 8 } }, [65, 33, 192], true],
     ] as const) {
-      it(`${arithmetic}, ${format} [${rows}, ${width}] by [${outputs}, ${width}]${gated ? ', gated' : ''}`, async () => {
+      it(`${arithmetic}, ${format} [${rows}, ${width}] by [${outputs}, ${width}], ${tileText({ ...cut, arithmetic })}${gated ? ', gated' : ''}`, async () => {
         const packed = weights(
           format,
           Array.from({ length: gated ? 2 : 1 }, () => [outputs, width]),
         );
-        const operation = tiled({ ...cut, depth: 32, arithmetic });
+        const operation = tiled({ ...cut, arithmetic });
         const attributes = { biased: packed.map(() => false), residual: false, ...(gated ? { gate: 'silu' } : {}) };
         await hold(device, {
           inputs: { x: { shape: [rows, width] } },

@@ -7,6 +7,12 @@ import { weightReader } from '../../wgsl/weight-reader.ts';
 import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf } from './linear-slots.ts';
 
+/** A number of something along the rows of `x`, and along the outputs. */
+export interface Sides {
+  readonly down: number;
+  readonly across: number;
+}
+
 /** Rows of `x` and outputs of the tile of a workgroup. */
 export interface TileSize {
   readonly rows: number;
@@ -27,6 +33,17 @@ export function tilePlaceWgsl({ outputs }: LinearSlots, tile: TileSize): string 
   if (tile >= rowTiles * ${Math.ceil(outputs / tile.outputs)}u) { return; }
   let firstRow = (tile % rowTiles) * ${tile.rows}u;
   let firstOutput = (tile / rowTiles) * ${tile.outputs}u;`;
+}
+
+/**
+ * WGSL of a lane's place, `down` and `across`, in the grid of a workgroup: sides are powers of two, of at least 4 and 8. Each 32 lanes lie 4
+ * down and 8 across, and two neighbours read the same row of the weight, so that a load of 16 bytes a lane takes two turns of a workgroup
+ * memory that gives 128 bytes to each 16 lanes, and not four.
+ */
+export function lanePlaceWgsl({ across }: Sides): string {
+  return /* wgsl */ `
+  let across = (local / 2u) % 8u + (local / 32u) % ${across / 8}u * 8u;
+  let down = local % 2u + (local / 16u) % 2u * 2u + local / ${across * 4}u * 4u;`;
 }
 
 /** How a workgroup walks along K. */
