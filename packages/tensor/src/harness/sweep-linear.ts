@@ -61,6 +61,8 @@ export interface SweptCut {
   readonly microseconds: number;
   /** Bytes of the weight over that time. */
   readonly bytesPerSecond: number;
+  /** Multiplications and additions over that time. */
+  readonly flopsPerSecond: number;
   /** `‖out - reference‖ / ‖reference‖` of a smaller matrix of the same width. */
   readonly relativeError: number;
 }
@@ -257,6 +259,7 @@ export async function sweepLinear(device: Device, asked: SweptMatrix): Promise<r
         byDefault: order === 0 && i === 0,
         microseconds: times[i]! / 1e3,
         bytesPerSecond: ((codes + scales) / times[i]!) * 1e9,
+        flopsPerSecond: ((2 * matrix.rows * width * outputs * (gated ? 2 : 1)) / times[i]!) * 1e9,
         relativeError: errors[i]!,
       });
     });

@@ -9,6 +9,8 @@
  */
 import { defineKernel } from '../../kernel/define-kernel.ts';
 import { scaleFunction } from '../../wgsl/block-reader.ts';
+import type { BlockStage } from './block-stage.wgsl.ts';
+import { blockWalkWgsl, rowStage, sharedStage, sourceRow } from './block-stage.wgsl.ts';
 import type { CodeFormat } from './code-pairs.wgsl.ts';
 import { codePairs, halfFactor } from './code-pairs.wgsl.ts';
 import type { LinearSlots } from './linear-slots.ts';
@@ -132,40 +134,10 @@ function asideOf(name: string, { count, side, taken }: { count: number; side: nu
   };
 }
 
-/** Moves part of a slice through registers: what a lane loads ahead, and how it goes to workgroup memory. */
-interface Stage {
-  readonly declare: string;
-  readonly fetch: string;
-  readonly store: string;
-}
-
-/** Shares `count` items out to the lanes; `item` is the WGSL of the lane's own. */
-function shared(count: number, lanes: number, parts: (item: string, i: number) => Stage): Stage {
-  const stages = range(Math.ceil(count / lanes)).map((i) => {
-    const { declare, fetch, store } = parts(`(local + ${i * lanes}u)`, i);
-    const guard = (text: string) =>
-      (i + 1) * lanes <= count ? text : `if (local + ${i * lanes}u < ${count}u) { ${text} }`;
-    return { declare, fetch: guard(fetch), store: guard(store) };
-  });
-  const of = (part: keyof Stage) => stages.map((stage) => stage[part]).join('\n    ');
-  return { declare: of('declare'), fetch: of('fetch'), store: of('store') };
-}
-
-const rowStage = ({ slice, vectors, tileRows, lanes, xPitch }: Sizes): Stage =>
-  shared(tileRows * slice, lanes, (item, i) => {
-    const [row, piece] = [`(${item} / ${slice}u)`, `(${item} % ${slice}u)`];
-    return {
-      declare: `var x${i} = vec4<u32>(0u);
-  let xAt${i} = min(firstRow + ${row}, u.rows - 1u) * ${vectors}u + ${piece};`,
-      fetch: `x${i} = x[xAt${i} + piece];`,
-      store: `xs[${piece} * ${xPitch}u + ${row}] = x${i};`,
-    };
-  });
-
 /** Steps of the blocks of `x`: two blocks share a vector. */
-const stepStage = ({ vectors, stepsAt, tileRows, lanes, taken }: Sizes, steps: Aside): Stage => {
+const stepStage = ({ vectors, stepsAt, tileRows, lanes, taken }: Sizes, steps: Aside): BlockStage => {
   const each = Math.max(1, taken / 2);
-  return shared(tileRows * each, lanes, (item, i) => {
+  return sharedStage(tileRows * each, lanes, (item, i) => {
     const [row, pair] = [`(${item} / ${each}u)`, `${item} % ${each}u`];
     return {
       declare: `var step${i} = vec2<f32>(0.0);
@@ -179,21 +151,16 @@ const stepStage = ({ vectors, stepsAt, tileRows, lanes, taken }: Sizes, steps: A
   });
 };
 
-/** WGSL of the weight's row that is row `row` of the tile. */
-const sourceRow = ({ slots, cut }: MatmulConstants, row: string) => {
-  const half = matmulTile(cut).outputs;
-  const last = slots.outputs - 1;
-  return `(min(firstOutput + ${row} % ${half}u, ${last}u) + ${row} / ${half}u * ${slots.outputs}u + ${slots.rowOffset}u)`;
-};
+const tileSource = ({ slots, cut }: MatmulConstants, row: string) => sourceRow(slots, matmulTile(cut).outputs, row);
 
 /** Scales: two blocks of a row share a word, where slices hold an even number of them. */
-function scaleStage(constants: MatmulConstants, sizes: Sizes, scales: Aside): Stage {
+function scaleStage(constants: MatmulConstants, sizes: Sizes, scales: Aside): BlockStage {
   const { arithmetic, format, blocks, taken, tileWeights, lanes } = sizes;
   const factor = arithmetic === 'f16' ? ` * ${halfFactor[format]}.0` : '';
   const each = Math.max(1, taken / 2);
-  return shared(tileWeights * each, lanes, (item, i) => {
+  return sharedStage(tileWeights * each, lanes, (item, i) => {
     const [row, pair] = [`(${item} / ${each}u)`, `${item} % ${each}u`];
-    const source = sourceRow(constants, row);
+    const source = tileSource(constants, row);
     if (taken === 1) {
       return {
         declare: `var scale${i} = 0.0;
@@ -220,14 +187,17 @@ const bytePieces: Readonly<Record<CodeFormat, readonly string[]>> = {
   q8: ['w@'],
 };
 
-function byteWeights(constants: MatmulConstants, { format, blocks, taken, tileWeights, lanes, wPitch }: Sizes): Stage {
+function byteWeights(
+  constants: MatmulConstants,
+  { format, blocks, taken, tileWeights, lanes, wPitch }: Sizes,
+): BlockStage {
   const made = bytePieces[format];
   const each = (taken * 2) / made.length;
-  return shared(tileWeights * each, lanes, (item, i) => {
+  return sharedStage(tileWeights * each, lanes, (item, i) => {
     const [row, place] = [`(${item} / ${each}u)`, `(${item} % ${each}u)`];
     return {
       declare: `var w${i} = vec4<u32>(0u);
-  let wAt${i} = ${sourceRow(constants, row)} * ${(blocks * each) / taken}u + ${place};`,
+  let wAt${i} = ${tileSource(constants, row)} * ${(blocks * each) / taken}u + ${place};`,
       fetch: `w${i} = codes[wAt${i} + block * ${each / taken}u];`,
       store: made
         .map((text, p) => {
@@ -249,10 +219,13 @@ const halfPieces: Readonly<Record<CodeFormat, readonly string[]>> = {
   ),
 };
 
-function halfWeights(constants: MatmulConstants, { format, blocks, slice, tileWeights, lanes, wPitch }: Sizes): Stage {
+function halfWeights(
+  constants: MatmulConstants,
+  { format, blocks, slice, tileWeights, lanes, wPitch }: Sizes,
+): BlockStage {
   const words = format === 'q4' ? [''] : ['0', '1'];
   const pairs = tileWeights / 2;
-  return shared(pairs * slice, lanes, (item, i) => {
+  return sharedStage(pairs * slice, lanes, (item, i) => {
     const [pair, place] = [`(${item} / ${slice}u)`, `(${item} % ${slice}u)`];
     const column = words.length === 1 ? place : `(${place} / 4u * 8u + ${place} % 4u)`;
     const rows = [pair, `(${pair} + ${pairs}u)`];
@@ -268,7 +241,7 @@ function halfWeights(constants: MatmulConstants, { format, blocks, slice, tileWe
     });
     return {
       declare: `${each((row, v) => `var w${i}_${row}_${v} = 0u;`)}
-  ${rows.map((row, r) => `let wAt${i}_${r} = ${sourceRow(constants, row)} * ${blocks * 4 * words.length}u + ${column};`).join(' ')}`,
+  ${rows.map((row, r) => `let wAt${i}_${r} = ${tileSource(constants, row)} * ${blocks * 4 * words.length}u + ${column};`).join(' ')}`,
       fetch: each((row, v) => `w${i}_${row}_${v} = codes[wAt${i}_${row} + block * ${4 * words.length}u + ${v * 4}u];`),
       store: `{ ${halves.join(' ')} ${put.join(' ')} }`,
     };
@@ -325,13 +298,13 @@ function halfProducts({ rows, weights, sides, slice, xPitch, wPitch }: Sizes): s
   const [all, pairs] = [range(rows), range(weights / 2)];
   const half = (vector: string, word: string) => `bitcast<vec2<f16>>(${vector}.${word})`;
   return `${pairs.flatMap((j) => all.map((m) => `var t${j}_${m} = vec2<f16>(0.0h);`)).join(' ')}
-      for (var p = b * 4u; p < b * 4u + 4u; p++) {
-        ${all.map((m) => `let x${m}_ = xs[p * ${xPitch}u + down + ${m * sides.down}u];`).join('\n        ')}
+      for (var p = 0u; p < 4u; p++) {
+        ${all.map((m) => `let x${m}_ = xs[(b * 4u + p) * ${xPitch}u + down + ${m * sides.down}u];`).join('\n        ')}
         ${pairs
           .map(
             (j) => `{
-          let first = ws[p * ${wPitch}u + across + ${j * sides.across}u];
-          let second = ws[(p + ${slice}u) * ${wPitch}u + across + ${j * sides.across}u];
+          let first = ws[(b * 4u + p) * ${wPitch}u + across + ${j * sides.across}u];
+          let second = ws[(b * 4u + p + ${slice}u) * ${wPitch}u + across + ${j * sides.across}u];
           ${pieceOrder
             .flatMap(([word, part], k) => [
               `let w${k} = ${half(k < 4 ? 'first' : 'second', 'xyzw'[k % 4]!)};`,
@@ -360,12 +333,22 @@ function matmulBlocksWgsl(constants: MatmulConstants): string {
   const scales = asideOf('scale', { count: weights, side: sides.across, taken });
   const steps = half ? undefined : asideOf('step', { count: rows, side: sides.down, taken });
   const stages = [
-    rowStage(sizes),
+    rowStage({
+      slice,
+      vectors: sizes.vectors,
+      rows: sizes.tileRows,
+      lanes,
+      put: ({ place, row }, piece) => `xs[${place} * ${xPitch}u + ${row}] = ${piece};`,
+    }),
     (half ? halfWeights : byteWeights)(constants, sizes),
     scaleStage(constants, sizes, scales),
     ...(steps ? [stepStage(sizes, steps)] : []),
   ];
-  const staged = (part: keyof Stage) => stages.map((stage) => stage[part]).join('\n    ');
+  const products = `for (var b = 0u; b < ${taken}u; b++) {
+      ${scales.load('b', 'across')}
+      ${steps?.load('b', 'down') ?? ''}
+      ${half ? halfProducts(sizes) : byteProducts(sizes)}
+    }`;
   const finish = range(cut.outputs).flatMap((n) =>
     range(rows).map((m) => {
       const made = slots.gate === undefined ? `sum${n}_${m}` : `vec2<f32>(sum${n}_${m}, sum${n + cut.outputs}_${m})`;
@@ -387,27 +370,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   ${tilePlaceWgsl(slots, matmulTile(cut))}
   ${lanePlaceWgsl(sides)}
   ${sums.join(' ')}
-  ${staged('declare')}
-  var block = 0u;
-  var piece = 0u;
-  {
-    ${staged('fetch')}
-  }
-  while (block < ${blocks}u) {
-    workgroupBarrier();
-    ${staged('store')}
-    workgroupBarrier();
-    block += ${taken}u;
-    piece += ${slice}u;
-    if (block < ${blocks}u) {
-    ${staged('fetch')}
-    }
-    for (var b = 0u; b < ${taken}u; b++) {
-      ${scales.load('b', 'across')}
-      ${steps?.load('b', 'down') ?? ''}
-      ${half ? halfProducts(sizes) : byteProducts(sizes)}
-    }
-  }
+  ${blockWalkWgsl(stages, { width: slots.width, depth: cut.depth, slice }, products)}
   ${finish.join('\n  ')}
 }`;
 }
