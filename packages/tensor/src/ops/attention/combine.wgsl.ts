@@ -3,18 +3,23 @@ import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
 import type { WrittenRows } from '../linear/linear-slots.ts';
 import { keptQuadWgsl, rowBindings, rowUnit, rowWriter } from '../linear/prepared-rows.wgsl.ts';
 import type { AttentionFamily } from './family.ts';
+import { partialStride } from './family.ts';
+import { partialSlotWgsl, partialUniforms } from './partial-slot.wgsl.ts';
 
 /** Constants of the combine kernel. */
-export interface CombineConstants extends AttentionFamily {
+export interface CombineConstants extends Pick<AttentionFamily, 'block' | 'spanBlocks' | 'spanGroups'> {
+  /** Invocations of a chain of spans. */
+  readonly lanes: number;
   readonly heads: number;
   readonly valueDim: number;
   readonly window: number | undefined;
-  readonly partialBlocks: number;
   readonly written?: WrittenRows | undefined;
 }
 
 /** What the combine kernel reads. */
 export interface CombineParts {
+  /** Elements of a head's output. */
+  readonly valueDim: number;
   /** Whether there are scores without a value. */
   readonly sinks: boolean;
   /** Whether each row has a first position of its own. */
@@ -24,24 +29,43 @@ export interface CombineParts {
 }
 
 /** What differs between widths and capacities that share a pipeline; `sinkBegin` is the first element of the sinks in their binding. */
-const uniforms = { rowBegin: 'u32', passRows: 'u32', partials: 'u32', capacity: 'u32', sinkBegin: 'u32' } as const;
+const uniforms = {
+  rowBegin: 'u32',
+  passRows: 'u32',
+  ...partialUniforms,
+  capacity: 'u32',
+  sinkBegin: 'u32',
+} as const;
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
+/** Elements that are read and written together. */
+const widthOf = (valueDim: number): 1 | 4 => (valueDim % 4 === 0 ? 4 : 1);
+
+/** Invocations of a chain of spans: enough for the vectors of a head where the device's families have as many. */
+export function combineLanes({ lanes, spanGroups }: AttentionFamily, valueDim: number): number {
+  const vectors = valueDim / widthOf(valueDim);
+  const most = Math.min(lanes, 256 / spanGroups);
+  let needed = 1;
+  while (needed < vectors && 2 * needed <= most) needed *= 2;
+  return needed;
+}
+
 /**
- * Folds the partials of each (row, head): blocks in order into spans, spans in order into the row, then divides by the sum of weights.
- * A lane owns columns of the output; rows that are not in use become zeros.
+ * Folds the partials of each (row, head): blocks in order into spans, spans in order into the chains among which they are dealt, chains in order
+ * into the row; then divides by the sum of weights. A lane owns vectors of the output; rows that are not in use become zeros.
  */
 export function combineKernel(parts: CombineParts) {
-  const { sinks, begins, written } = parts;
+  const { sinks, begins, written, valueDim } = parts;
+  const vector = widthOf(valueDim) === 4 ? 'vec4<f32>' : 'f32';
   const bindings: Record<string, Binding> = {
-    partials: read('f32'),
+    partials: read(vector),
     depths: read('u32'),
     count: read('u32'),
     ...(begins ? { begins: read('u32') } : {}),
     ...(sinks ? { sinks: read('f32') } : {}),
     ...(written ? rowBindings(written.form) : {}),
-    ...(written?.plain === false ? {} : { y: write('f32') }),
+    ...(written?.plain === false ? {} : { y: write(vector) }),
   };
   const writes = written ? `-writes-${written.form.arithmetic}` : '';
   return defineKernel({
@@ -50,7 +74,7 @@ export function combineKernel(parts: CombineParts) {
     uniforms,
     features: written?.form.arithmetic === 'f16' ? ['shader-f16'] : [],
     // What is written follows from the constants too, since they tell pipelines apart.
-    wgsl: (c: CombineConstants) => combineWgsl(c, { sinks, begins, written: c.written }),
+    wgsl: (c: CombineConstants) => combineWgsl(c, { valueDim, sinks, begins, written: c.written }),
   });
 }
 
@@ -73,112 +97,135 @@ ${rowWriter(written.form)}`,
 }
 
 function combineWgsl(c: CombineConstants, { sinks, begins, written }: CombineParts): string {
-  const { lanes, block, spanBlocks, partialBlocks, valueDim, heads } = c;
-  const cols = range(Math.ceil(valueDim / lanes));
-  const spanPartials = spanBlocks / partialBlocks;
-  const partialKeys = block * partialBlocks;
-  // A partial that is a whole span needs no folding of its own, so nothing is gained by folding several spans at the same time.
-  const groups = spanPartials === 1 ? 1 : c.spanGroups;
+  const { lanes, block, spanBlocks, spanGroups, valueDim, heads } = c;
+  const width = widthOf(valueDim);
+  const type = width === 4 ? 'vec4<f32>' : 'f32';
+  const vectors = valueDim / width;
+  const stride = partialStride(valueDim) / width;
+  const cols = range(Math.ceil(vectors / lanes));
   const windowBegin = c.window === undefined ? '0u' : `keys - min(keys, ${c.window}u)`;
-  const each = (items: readonly number[], text: (i: number) => string) => items.map(text).join('\n');
+  const each = (items: readonly number[], text: (i: number) => string, separator = '\n') =>
+    items.map(text).join(separator);
   const guarded = (i: number, text: string) =>
-    (i + 1) * lanes <= valueDim ? text : `if (column + ${i * lanes}u < ${valueDim}u) { ${text} }`;
+    (i + 1) * lanes <= vectors ? text : `if (column + ${i * lanes}u < ${vectors}u) { ${text} }`;
+  const inside = (i: number) =>
+    (i + 1) * lanes <= vectors ? `column + ${i * lanes}u` : `min(column + ${i * lanes}u, ${vectors - 1}u)`;
   const fold = (into: string, part: { top: string; total: string; column: (i: number) => string }) => `
         let peak = max(${into}Top, ${part.top});
-        let kept = exp(${into}Top - peak);
+        let kept_ = exp(${into}Top - peak);
         let added = exp(${part.top} - peak);
         ${into}Top = peak;
-        ${into}Total = fma(${into}Total, kept, ${part.total} * added);
-${each(cols, (i) => `        ${into}${i} = fma(${into}${i}, kept, ${part.column(i)} * added);`)}`;
+        ${into}Total = fma(${into}Total, kept_, ${part.total} * added);
+${each(cols, (i) => `        ${into}${i} = fma(${into}${i}, ${type}(kept_), ${part.column(i)} * added);`)}`;
+  const parts = range(spanBlocks);
   const loads = each(
-    range(spanPartials),
-    (
-      k,
-    ) => `    let at${k} = (((min(max(first + ${k}u, begin), end - 1u) % u.partials) * u.passRows + workgroup.y) * ${heads}u + head) * ${valueDim + 2}u;
-    let blockTop${k} = partials[at${k} + ${valueDim}u];
-    let blockTotal${k} = partials[at${k} + ${valueDim + 1}u];
-${each(cols, (i) => `    let block${k}_${i} = partials[at${k} + min(column + ${i * lanes}u, ${valueDim - 1}u)];`)}`,
+    parts,
+    (k) => `    let partial${k} = base + ${k}u * step;
+    let at${k} = ((partialSlot(min(max(partial${k}, least), end - 1u)) * u.passRows + workgroup.y) * ${heads}u + head) * ${stride}u;
+${
+  width === 4
+    ? `    let ends${k} = partials[at${k} + ${stride - 1}u];
+    let top${k} = ends${k}.x;
+    let total${k} = ends${k}.y;`
+    : `    let top${k} = partials[at${k} + ${stride - 4}u];
+    let total${k} = partials[at${k} + ${stride - 3}u];`
+}
+${each(cols, (i) => `    let part${k}_${i} = partials[at${k} + ${inside(i)}];`)}`,
   );
-  const blocks = (into: string) =>
+  const folded = (into: string) =>
     each(
-      range(spanPartials),
-      (k) => `    if (first + ${k}u >= begin && first + ${k}u < end) {
-${fold(into, { top: `blockTop${k}`, total: `blockTotal${k}`, column: (i) => `block${k}_${i}` })}
-    }`,
+      parts,
+      (k) => `      if (partial${k} >= least && partial${k} < end) {
+${fold(into, { top: `top${k}`, total: `total${k}`, column: (i) => `part${k}_${i}` })}
+      }`,
     );
   const fresh = (name: string) => `    var ${name}Top = lowest;
     var ${name}Total = 0.0;
-${each(cols, (i) => `    var ${name}${i} = 0.0;`)}`;
-  const oneByOne = `${fresh('span')}
-${blocks('span')}
-    {
-${fold('row', { top: 'spanTop', total: 'spanTotal', column: (i) => `span${i}` })}
-    }`;
-  const together = `${fresh('span')}
-${blocks('span')}
-    if (column == 0u) { tops[group] = spanTop; totals[group] = spanTotal; }
-${each(cols, (i) => `    ${guarded(i, `spans[group * ${valueDim}u + column + ${i * lanes}u] = span${i};`)}`)}
-    workgroupBarrier();
-    for (var g = 0u; g < ${groups}u && base + g * ${spanPartials}u < end; g += 1u) {
-      let from_ = g * ${valueDim}u + column;
-${fold('row', { top: 'tops[g]', total: 'totals[g]', column: (i) => `spans[min(from_ + ${i * lanes}u, ${groups * valueDim - 1}u)]` })}
-    }
-    workgroupBarrier();`;
-  const step = spanPartials === 1 ? blocks('row') : groups === 1 ? oneByOne : together;
-  const { functions, tail } = keptWgsl(c, lanes * groups);
+${each(cols, (i) => `    var ${name}${i} = ${type}(0.0);`)}`;
+  const { functions, tail } = keptWgsl(c, lanes * spanGroups);
   const store = (i: number) =>
     [
-      ...(written?.plain === false ? [] : [`y[out + ${i * lanes}u] = row${i} * factor;`]),
-      ...(written ? [`kept[column + ${i * lanes}u] = row${i} * factor;`] : []),
+      ...(written?.plain === false ? [] : [`y[out + column + ${i * lanes}u] = row${i} * factor;`]),
+      ...(written
+        ? [
+            `let kept${i} = row${i} * factor;`,
+            ...range(width).map(
+              (k) =>
+                `kept[(column + ${i * lanes}u) * ${width}u + ${k}u] = kept${i}${width === 4 ? `.${'xyzw'[k]}` : ''};`,
+            ),
+          ]
+        : []),
     ].join(' ');
   return /* wgsl */ `
 const lowest = -3.0e38;
 ${functions}
 ${
-  groups === 1
+  spanGroups === 1
     ? ''
-    : `var<workgroup> extent: vec2<u32>;
-var<workgroup> tops: array<f32, ${groups}>;
-var<workgroup> totals: array<f32, ${groups}>;
-var<workgroup> spans: array<f32, ${groups * valueDim}>;`
+    : `var<workgroup> tops: array<f32, ${spanGroups}>;
+var<workgroup> totals: array<f32, ${spanGroups}>;
+var<workgroup> chains: array<${type}, ${spanGroups * vectors}>;`
 }
-@compute @workgroup_size(${lanes * groups})
+${partialSlotWgsl(spanBlocks)}
+@compute @workgroup_size(${lanes * spanGroups})
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let head = workgroup.x;
   let row = u.rowBegin + workgroup.y;
   let column = lane % ${lanes}u;
-  let group = lane / ${lanes}u;
-  let out = (row * ${heads}u + head) * ${valueDim}u + column;
+  let chain = lane / ${lanes}u;
+  let out = (row * ${heads}u + head) * ${vectors}u;
   let keys = min(depths[row] + 1u, u.capacity);
   let firstKey = ${begins ? `max(begins[row], ${windowBegin})` : windowBegin};
-  var visible = vec2<u32>(0u);
-  if (row < count[0] && firstKey < keys) { visible = vec2<u32>(firstKey / ${partialKeys}u, (keys - 1u) / ${partialKeys}u + 1u); }
-${
-  groups === 1
-    ? '  let bounds = visible;'
-    : `  if (lane == 0u) { extent = visible; }
-  let bounds = workgroupUniformLoad(&extent);`
-}
-  let begin = bounds.x;
-  let end = bounds.y;
+  var blocks = vec2<u32>(0u);
+  if (row < count[0] && firstKey < keys) { blocks = vec2<u32>(firstKey / ${block}u, (keys - 1u) / ${block}u + 1u); }
+  let beginSpan = blocks.x / ${spanBlocks}u;
+  let endSpan = (blocks.y + ${spanBlocks - 1}u) / ${spanBlocks}u;
 ${fresh('row')}
-  for (var base = begin / ${spanPartials}u * ${spanPartials}u; base < end; base += ${spanPartials * groups}u) {
-    let first = base + group * ${spanPartials}u;
+  var span = beginSpan + (chain + ${spanGroups}u - beginSpan % ${spanGroups}u) % ${spanGroups}u;
+  while (span < endSpan) {
+    let inBlocks = span * ${spanBlocks}u < u.headBlocks;
+    let base = partialOfBlock(span * ${spanBlocks}u);
+    let step = select(${spanGroups}u, 1u, inBlocks);
+    let least = select(base, max(base, blocks.x), inBlocks);
+    let end = select(partialOfBlock(endSpan * ${spanBlocks}u), min(base + ${spanBlocks}u, blocks.y), inBlocks);
 ${loads}
-${step}
+    if (inBlocks) {
+${fresh('span')}
+${folded('span')}
+${fold('row', { top: 'spanTop', total: 'spanTotal', column: (i) => `span${i}` })}
+      span += ${spanGroups}u;
+    } else {
+${folded('row')}
+      span += ${spanGroups * spanBlocks}u;
+    }
   }
-  var factor = 0.0;
-  if (end > 0u) {
+${
+  spanGroups === 1
+    ? ''
+    : `  if (column == 0u) { tops[chain] = rowTop; totals[chain] = rowTotal; }
+${each(cols, (i) => `  ${guarded(i, `chains[chain * ${vectors}u + column + ${i * lanes}u] = row${i};`)}`)}
+  workgroupBarrier();`
+}
+  if (chain == 0u) {
+${
+  spanGroups === 1
+    ? ''
+    : `    for (var next = 1u; next < ${spanGroups}u; next += 1u) {
+      let from_ = next * ${vectors}u;
+${fold('row', { top: 'tops[next]', total: 'totals[next]', column: (i) => `chains[from_ + ${inside(i)}]` })}
+    }`
+}
+    var factor = 0.0;
+    if (blocks.y > 0u) {
 ${
   sinks
-    ? `    let sink = sinks[u.sinkBegin + head];
-    let peak = max(rowTop, sink);
-    let kept = exp(rowTop - peak);
-    factor = kept / fma(rowTotal, kept, exp(sink - peak));`
-    : '    factor = 1.0 / rowTotal;'
+    ? `      let sink = sinks[u.sinkBegin + head];
+      let peak = max(rowTop, sink);
+      let kept_ = exp(rowTop - peak);
+      factor = kept_ / fma(rowTotal, kept_, exp(sink - peak));`
+    : '      factor = 1.0 / rowTotal;'
 }
-  }
-  if (group == 0u) {
+    }
 ${each(cols, (i) => `    ${guarded(i, store(i))}`)}
   }
   ${tail}

@@ -2,11 +2,10 @@ import type { Lowering, PreparedForm } from '../../compile/lowering.ts';
 import type { GraphNode } from '../../graph/graph.ts';
 import { rowBuffers, rowFormOf } from '../linear/lower-linear.ts';
 import { rowUnit } from '../linear/prepared-rows.wgsl.ts';
-import { combineKernel } from './combine.wgsl.ts';
-import { elementAccess } from './elements.ts';
+import { combineKernel, combineLanes } from './combine.wgsl.ts';
 import type { Grid } from '../../kernel/grid.ts';
 import type { AttentionFamily } from './family.ts';
-import { splitPlan } from './family.ts';
+import { partialStride, splitAccess, splitPlan } from './family.ts';
 import type { AttentionAttributes } from './operands.ts';
 import { attentionOperands, attentionSizes } from './operands.ts';
 import type { SplitDispatch } from './split-question.ts';
@@ -39,34 +38,31 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
   const known = (bound: number) => (bound > 0 ? Math.min(bound, capacity) : capacity);
   const wanted = lowering.wanted(node.outputs[0]!);
   const written = wanted && { form: rowFormOf(lowering, wanted.form), plain: wanted.plain };
-  const combine = combineKernel({ sinks: sinkPart !== undefined, begins: begins !== undefined, written });
+  const combine = combineKernel({ valueDim, sinks: sinkPart !== undefined, begins: begins !== undefined, written });
 
   /** The kernels of one pass of rows in a cut. */
   const passOf = (family: AttentionFamily, rowBegin: number) => {
     const plan = splitPlan(sizes, family);
     const passRows = Math.min(plan.passRows, rows - rowBegin);
-    const key = elementAccess(keyDim, { packed });
-    const value = elementAccess(valueDim, { packed, least: Math.ceil(valueDim / family.lanes) });
-    const { partialBlocks, groupHeads, groupRows } = plan;
-    const constants = { ...family, heads, valueDim, window: sizes.window, partialBlocks };
-    const uniforms = { rowBegin, passRows: plan.passRows, partials: plan.partials, capacity };
-    const partialKeys = family.block * partialBlocks;
+    const { groupHeads, groupRows, headBlocks, headSlots, tailSlots, partialsOf } = plan;
+    const constants = { ...family, heads, valueDim, window: sizes.window };
+    const uniforms = { rowBegin, passRows: plan.passRows, headBlocks, headSlots, tailSlots, capacity };
     return {
       passRows,
-      partialKeys,
+      partialsOf: (bound: number) => partialsOf(known(bound)),
       split: {
-        kernel: splitKernel({ key, value, tree: path !== undefined, begins: begins !== undefined }),
+        kernel: splitKernel({ ...splitAccess(sizes, family), tree: path !== undefined, begins: begins !== undefined }),
         constants: { ...constants, kvHeads, keyDim, ring, groupHeads, groupRows, score },
         uniforms: { ...uniforms, rows: rowBegin + passRows, maxDepth: sizes.maxDepth ?? 0 },
         workgroups: (bound: number): Grid => [
-          Math.min(plan.partials, Math.ceil(known(bound) / partialKeys)),
-          heads / groupHeads,
           Math.ceil(passRows / groupRows),
+          heads / groupHeads,
+          partialsOf(known(bound)),
         ],
       },
       combine: {
         kernel: combine,
-        constants: { ...constants, ...(written ? { written } : {}) },
+        constants: { ...constants, lanes: combineLanes(family, valueDim), ...(written ? { written } : {}) },
         uniforms: { ...uniforms, sinkBegin: sinkPart ? sinkPart.rowOffset * heads : 0 },
         workgroups: (): Grid => [heads, passRows, 1],
       },
@@ -86,7 +82,7 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
   const partials = lowering.scratch(plan.partialBytes, 'attention partials');
   const cacheBytes = (4 / (packed ? 2 : 1)) * kvHeads * (keyDim + valueDim);
   for (let rowBegin = 0; rowBegin < rows; rowBegin += plan.passRows) {
-    const { split, combine: last, passRows, partialKeys } = passOf(family, rowBegin);
+    const { split, combine: last, passRows, partialsOf } = passOf(family, rowBegin);
     lowering.dispatch(split.kernel, {
       ...split,
       choice: splitText(family),
@@ -114,7 +110,7 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
         ...(wanted ? rowBuffers(lowering, wanted.form, wanted.rows) : {}),
         ...(wanted?.plain === false ? {} : { y: lowering.tensor(node.outputs[0]!) }),
       },
-      bytes: (bound) => passRows * heads * (valueDim + 2) * 4 * Math.ceil(known(bound) / partialKeys),
+      bytes: (bound) => passRows * heads * partialStride(valueDim) * 4 * partialsOf(bound),
     });
   }
 }

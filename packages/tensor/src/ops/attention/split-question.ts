@@ -3,7 +3,7 @@ import type { ChoiceQuestion, TimedBuffer, TimedDispatch } from '../../compile/c
 import type { AnyKernel } from '../../kernel/define-kernel.ts';
 import type { Grid } from '../../kernel/grid.ts';
 import type { AttentionFamily, AttentionSizes } from './family.ts';
-import { splitPlan } from './family.ts';
+import { fittingQueries, splitPlan } from './family.ts';
 
 /** One kernel of a cut, with its grid for a bound and without its buffers. */
 export interface SplitDispatch {
@@ -16,36 +16,31 @@ export interface SplitDispatch {
 /** Positions in the cache when cuts are timed; a step's cost at longer contexts grows alike for all. */
 const timedPositions = 1024;
 
-/** Largest workgroup memory of a candidate, in bytes. */
-const memoryBytes = 16_384;
-
-/** Workgroup memory of the kernel that makes partials. */
-function splitMemoryBytes(sizes: AttentionSizes, family: AttentionFamily): number {
-  const { groupHeads, groupRows } = splitPlan(sizes, family);
-  const queries = groupHeads * groupRows;
-  const quads = Math.ceil(queries / 4);
-  return queries * sizes.keyDim * 4 + 2 * quads * family.block * 16 + quads * 16 + 16;
-}
-
-/** Cuts that give the same bits, the default first: block and span fix the order of sums, the rest only moves work. */
+/** Cuts that give the same bits, the default first: they read more at a time, earlier, or for more queries. */
 export function splitCandidates(sizes: AttentionSizes, family: AttentionFamily): readonly AttentionFamily[] {
-  const { lanes, queries, unroll, spanGroups } = family;
+  const { queries, unroll, ahead } = family;
   const others = [
-    { lanes: lanes / 2 },
-    { unroll: 2 * unroll },
-    { lanes: lanes / 2, unroll: 2 * unroll },
-    { spanGroups: 2 * spanGroups },
+    { unroll: unroll / 2 },
+    { ahead: !ahead },
+    { unroll: 2 * unroll, ahead: !ahead },
     ...(sizes.rows > 1 ? [{ queries: queries / 2 }, { queries: 2 * queries }] : []),
   ];
-  const cuts = others.map((changed) => ({ ...family, ...changed }));
-  return [family, ...cuts.filter((cut) => splitMemoryBytes(sizes, cut) <= memoryBytes)];
+  const { rows, heads, kvHeads } = sizes;
+  // More queries than a workgroup's memory holds, or than there are, are the cut with those.
+  const useful = ({ queries: most }: AttentionFamily) =>
+    most <= queries ||
+    (most <= (rows * heads) / kvHeads && fittingQueries(sizes, { ...family, queries: most }) === most);
+  return [family, ...others.map((changed) => ({ ...family, ...changed })).filter(useful)];
 }
 
-const familyName = ({ lanes, queries, unroll, spanGroups }: AttentionFamily) =>
-  `${lanes} wide, ${queries} queries, ${unroll} reads, ${spanGroups} spans at a time`;
+const familyName = ({ lanes, queries, unroll, ahead }: AttentionFamily) =>
+  `${lanes} wide, ${queries} queries, ${unroll} reads${ahead ? ', values ahead' : ''}`;
 
 /** Key of the question. */
-export function splitKey(sizes: AttentionSizes, { block, spanBlocks }: AttentionFamily): string {
+export function splitKey(
+  sizes: AttentionSizes,
+  { lanes, block, spanBlocks, keyLanes, valueGroups, spanGroups }: AttentionFamily,
+): string {
   const { rows, heads, kvHeads, keyDim, valueDim, packed, ring, window, maxDepth } = sizes;
   const parts = [
     ...(packed ? ['f16'] : []),
@@ -53,7 +48,7 @@ export function splitKey(sizes: AttentionSizes, { block, spanBlocks }: Attention
     ...(window === undefined ? [] : [`window ${window}`]),
     ...(maxDepth === undefined ? [] : ['tree']),
   ];
-  const shape = `${rows} rows, ${heads}/${kvHeads} heads of ${keyDim}/${valueDim}, blocks of ${block}x${spanBlocks}`;
+  const shape = `${rows} rows, ${heads}/${kvHeads} heads of ${keyDim}/${valueDim}, blocks of ${block}x${spanBlocks} by ${lanes}/${keyLanes}/${valueGroups}/${spanGroups}`;
   return ['attention', shape, ...parts].join(' ');
 }
 

@@ -2,9 +2,12 @@ import type { Binding } from '../../kernel/define-kernel.ts';
 import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
 import type { ElementAccess } from './elements.ts';
 import type { AttentionFamily } from './family.ts';
-import { largestDivisor } from './family.ts';
+import { blockLayout, partialStride } from './family.ts';
+import { partialSlotWgsl, partialUniforms } from './partial-slot.wgsl.ts';
 import { scoreWgsl } from './score.wgsl.ts';
 import { slotWgsl } from './slot.wgsl.ts';
+import { scoresWgsl } from './split-scores.wgsl.ts';
+import { valuesWgsl } from './split-values.wgsl.ts';
 import type { ScoreOptions } from './score.wgsl.ts';
 
 /** Constants of the partial kernel. */
@@ -18,7 +21,6 @@ export interface SplitConstants extends AttentionFamily {
   readonly ring: number | undefined;
   readonly groupHeads: number;
   readonly groupRows: number;
-  readonly partialBlocks: number;
   readonly score: ScoreOptions;
 }
 
@@ -38,7 +40,7 @@ const uniforms = {
   rows: 'u32',
   rowBegin: 'u32',
   passRows: 'u32',
-  partials: 'u32',
+  ...partialUniforms,
   capacity: 'u32',
   maxDepth: 'u32',
 } as const;
@@ -47,8 +49,9 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 /**
  * One workgroup computes, for the queries of one kv head in a few rows, the partial softmax over one block or span: its greatest
- * score, the sum of weights and the weighted sum of values. Phases of a block: a lane scores a key for all queries; every lane finds the
- * maxima; a lane owns columns of the values and walks the keys in order.
+ * score, the sum of weights and the weighted sum of values. Phases of a block: lanes score keys for all queries; weights follow from the
+ * scores of the whole block; lanes own columns of the values and walk their keys in order. Workgroups that read the same keys are neighbours,
+ * and spans come before blocks, which are done sooner.
  */
 export function splitKernel({ key, value, tree, begins }: SplitParts) {
   const bindings: Record<string, Binding> = {
@@ -59,7 +62,7 @@ export function splitKernel({ key, value, tree, begins }: SplitParts) {
     count: read('u32'),
     ...(tree ? { length: read('u32'), path: read('u32') } : {}),
     ...(begins ? { begins: read('u32') } : {}),
-    partials: write('f32'),
+    partials: write(value.width === 4 ? 'vec4<f32>' : 'f32'),
   };
   return defineKernel({
     name: `attention-split${tree ? '-tree' : ''}${begins ? '-begins' : ''}-${key.binding}-${value.binding}`,
@@ -69,204 +72,183 @@ export function splitKernel({ key, value, tree, begins }: SplitParts) {
   });
 }
 
-function splitWgsl(c: SplitConstants, { key, value, tree, begins }: SplitParts): string {
-  const { lanes, block, kvHeads, heads, groupHeads, groupRows, partialBlocks, unroll } = c;
+/** What the phases of a block share. */
+export interface BlockText {
+  readonly c: SplitConstants;
+  readonly parts: SplitParts;
+  readonly layout: ReturnType<typeof blockLayout>;
+  /** Queries of a workgroup, and the quads that they make. */
+  readonly queries: readonly number[];
+  readonly quads: readonly number[];
+  /** Queries of a row of the workgroup. */
+  readonly ofRow: (row: number) => readonly number[];
+  /** WGSL of the slot of a position that all rows share, and of one on a row's own path. */
+  readonly slot: (position: string) => string;
+  readonly pathSlot: (row: number, position: string) => string;
+  /** WGSL of the end of what a row sees. */
+  readonly rowEnd: (row: number) => string;
+}
+
+function splitWgsl(c: SplitConstants, parts: SplitParts): string {
+  const { key, value, tree, begins } = parts;
+  const { lanes, block, spanBlocks, kvHeads, heads, groupHeads, groupRows } = c;
   const keyVectors = c.keyDim / key.width;
-  const valueVectors = c.valueDim / value.width;
-  const columns = Math.ceil(valueVectors / lanes);
   const chunks = heads / kvHeads / groupHeads;
   const queries = range(groupRows * groupHeads);
+  const quads = range(Math.ceil(queries.length / 4));
+  const columns = c.valueDim / value.width;
+  const layout = blockLayout(c, { keyVectors, columns, queries: queries.length });
+  const { queryVectors, groups } = layout;
   const rowOf = (query: number) => Math.floor(query / groupHeads);
-  const ofRow = (row: number) => queries.filter((query) => rowOf(query) === row);
-  const partialKeys = block * partialBlocks;
   const windowed = c.window !== undefined;
   const each = (items: readonly number[], text: (i: number) => string, separator = '\n') =>
     items.map(text).join(separator);
-  const cols = range(columns);
-  const columnGuard = (i: number, text: string) =>
-    (i + 1) * lanes <= valueVectors ? text : `if (lane + ${i * lanes}u < ${valueVectors}u) { ${text} }`;
-
-  const quads = range(Math.ceil(queries.length / 4));
-  const together = largestDivisor(keyVectors, unroll);
-  /** Weight or score of a query, in the quad of queries that a lane writes as a whole. */
-  const lane4 = (name: string, n: number) => `${name}${n >> 2}.${'xyzw'[n & 3]}`;
-
-  // Loads stand in front of what uses them: their latencies overlap, and the order of sums stays.
-  const dot = (of: readonly number[], slot: string) => `{
-        let at = (${slotWgsl(slot, c.ring)} * ${kvHeads}u + kvHead) * ${keyVectors}u;
-        for (var i = 0u; i < ${keyVectors}u; i += ${together}u) {
-${each(range(together), (k) => `          let part${k} = ${key.load('keys', `at + i + ${k}u`)};`)}
-${each(range(together), (k) => each(of, (n) => `          s${n} = fma(part${k}, queries[${n * keyVectors + k}u + i], s${n});`))}
-        }
-      }`;
-  const accumulate = (
-    of: readonly number[],
-    { begin, end, slot }: { begin: string; end: string; slot: (i: string) => string },
-  ) => `
-    for (var i = ${begin}; i < ${end}; i += ${unroll}u) {
-${each(
-  range(unroll),
-  (k) => `      let i${k} = min(i + ${k}u, ${end} - 1u);
-      let at${k} = (${slotWgsl(slot(`i${k}`), c.ring)} * ${kvHeads}u + kvHead) * ${valueVectors}u + lane;
-${each(
-  cols,
-  (j) => `      var v${k}_${j} = ${value.type}(0.0);
-      ${columnGuard(j, `v${k}_${j} = ${value.load('values', `at${k} + ${j * lanes}u`)};`)}`,
-)}`,
-)}
-${each(
-  range(unroll),
-  (k) => `      {
-${each(
-  quads.filter((quad) => of.some((n) => n >> 2 === quad)),
-  (quad) =>
-    `        let w${quad} = select(vec4<f32>(0.0), weights[i${k} * ${quads.length}u + ${quad}u], i + ${k}u < ${end});`,
-)}
-${each(
-  of,
-  (n) => `        sum${n} += ${lane4('w', n)};
-${each(cols, (j) => `        a${n}_${j} = fma(${value.type}(${lane4('w', n)}), v${k}_${j}, a${n}_${j});`)}`,
-)}
-      }`,
-)}
-    }`;
-  const treePath = (row: number, position: string) => `path[(rowBase + ${row}u) * u.maxDepth + ${position} - shared_]`;
-  const seen = (n: number) => `position >= begin${rowOf(n)} && position < end${rowOf(n)}`;
   const quadOf = (quad: number, text: (n: number) => string, empty: string) =>
     range(4)
       .map((k) => (4 * quad + k < queries.length ? text(4 * quad + k) : empty))
       .join(', ');
+  const shared: BlockText = {
+    c,
+    parts,
+    layout,
+    queries,
+    quads,
+    ofRow: (row) => queries.filter((query) => rowOf(query) === row),
+    slot: (position) => slotWgsl(position, c.ring),
+    pathSlot: (row, position) => slotWgsl(`path[(rowBase + ${row}u) * u.maxDepth + ${position} - shared_]`, c.ring),
+    rowEnd: (row) => `seenEnds[${(row * groupHeads) >> 2}u].${'xyzw'[(row * groupHeads) & 3]}`,
+  };
+  const scores = scoresWgsl(shared);
+  const values = valuesWgsl(shared);
+  const { owned, query, guard, cols, guarded } = values;
+  const stride = partialStride(c.valueDim);
+  const sees = `blockBegin < seenEnds[query >> 2u][query & 3u] && blockBegin + ${block}u > seenBegins[query >> 2u][query & 3u]`;
+  const store = (k: number) =>
+    value.width === 4
+      ? `${each(cols, (j) => guarded(j, `partials[at + column + ${j * lanes}u] = o${k}_${j};`))}
+      if (column == 0u) { partials[at + ${stride / 4 - 1}u] = vec4<f32>(top${k}, total${k}, 0.0, 0.0); }`
+      : `${each(cols, (j) =>
+          guarded(
+            j,
+            each(
+              range(value.width),
+              (i) =>
+                `partials[at + (column + ${j * lanes}u) * ${value.width}u + ${i}u] = ${value.component(`o${k}_${j}`, i)};`,
+              ' ',
+            ),
+          ),
+        )}
+      if (column == 0u) { partials[at + ${stride - 4}u] = top${k}; partials[at + ${stride - 3}u] = total${k}; }`;
 
   return /* wgsl */ `
 const lowest = -3.0e38;
-var<workgroup> queries: array<${key.type}, ${queries.length * keyVectors}>;
+var<workgroup> queries: array<${key.type}, ${queries.length * queryVectors}>;
 var<workgroup> scores: array<vec4<f32>, ${quads.length * block}>;
 var<workgroup> weights: array<vec4<f32>, ${quads.length * block}>;
 var<workgroup> peaks: array<vec4<f32>, ${quads.length}>;
+var<workgroup> seenBegins: array<vec4<u32>, ${quads.length}>;
+var<workgroup> seenEnds: array<vec4<u32>, ${quads.length}>;
 var<workgroup> extent: vec4<u32>;
+${layout.exchange > 0 ? `var<workgroup> exchange: array<vec4<f32>, ${layout.exchange}>;` : ''}
+${groups > 1 ? `var<workgroup> groupTotals: array<f32, ${queries.length * groups}>;` : ''}
 ${scoreWgsl(c.score)}
+${partialSlotWgsl(spanBlocks)}
 @compute @workgroup_size(${lanes})
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let rowBase = u.rowBegin + workgroup.z * ${groupRows}u;
+fn main(
+  @builtin(workgroup_id) workgroup: vec3<u32>,
+  @builtin(num_workgroups) workgroups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let rowBase = u.rowBegin + workgroup.x * ${groupRows}u;
   let kvHead = workgroup.y / ${chunks}u;
   let headBase = kvHead * ${heads / kvHeads}u + (workgroup.y % ${chunks}u) * ${groupHeads}u;
   let used = min(count[0], u.rows);
-${each(
-  range(groupRows),
-  (r) => `  var begin${r} = 0u;
-  var end${r} = 0u;
-  if (rowBase + ${r}u < used) {
-    end${r} = min(depths[rowBase + ${r}u] + 1u, u.capacity);
-    begin${r} = ${windowed ? `end${r} - min(end${r}, ${c.window}u)` : '0u'};
-${
-  begins
-    ? `    begin${r} = max(begin${r}, begins[rowBase + ${r}u]);
-    if (begin${r} >= end${r}) { end${r} = 0u; }`
-    : ''
-}
-  }`,
-)}
   if (lane == 0u) {
     var first = 0xffffffffu;
     var last = 0u;
-${each(range(groupRows), (r) => `    if (end${r} > 0u) { first = min(first, begin${r}); last = max(last, end${r}); }`)}
+${each(
+  range(groupRows),
+  (r) => `    var begin${r} = 0u;
+    var end${r} = 0u;
+    if (rowBase + ${r}u < used) {
+      end${r} = min(depths[rowBase + ${r}u] + 1u, u.capacity);
+      begin${r} = ${windowed ? `end${r} - min(end${r}, ${c.window}u)` : '0u'};
+${
+  begins
+    ? `      begin${r} = max(begin${r}, begins[rowBase + ${r}u]);
+      if (begin${r} >= end${r}) { end${r} = 0u; }`
+    : ''
+}
+      if (end${r} > 0u) { first = min(first, begin${r}); last = max(last, end${r}); }
+    }`,
+)}
+${each(
+  quads,
+  (quad) => `    seenBegins[${quad}u] = vec4<u32>(${quadOf(quad, (n) => `begin${rowOf(n)}`, '0u')});
+    seenEnds[${quad}u] = vec4<u32>(${quadOf(quad, (n) => `end${rowOf(n)}`, '0u')});`,
+)}
     extent = vec4<u32>(first, last, ${tree ? 'length[0]' : 'last'}, 0u);
   }
-  for (var i = lane; i < ${queries.length * keyVectors}u; i += ${lanes}u) {
-    let query = i / ${keyVectors}u;
+  for (var i = lane; i < ${queries.length * queryVectors}u; i += ${lanes}u) {
+    let query = i / ${queryVectors}u;
     let row = rowBase + query / ${groupHeads}u;
     var part = ${key.type}(0.0);
-    if (row < u.rows) {
-      part = q[(row * ${heads}u + headBase + query % ${groupHeads}u) * ${keyVectors}u + i % ${keyVectors}u];
+    if (row < u.rows${queryVectors === keyVectors ? '' : ` && i % ${queryVectors}u < ${keyVectors}u`}) {
+      part = q[(row * ${heads}u + headBase + query % ${groupHeads}u) * ${keyVectors}u + i % ${queryVectors}u];
     }
     queries[i] = part;
   }
   let bounds = workgroupUniformLoad(&extent);
   let last = bounds.y;
   let shared_ = min(bounds.z, last);
-  let partial_ = workgroup.x${windowed ? ` + bounds.x / ${partialKeys}u` : ''};
-  if (last == 0u || partial_ * ${partialKeys}u >= last) { return; }
+  let partial_ = workgroups.z - 1u - workgroup.z${windowed ? ` + partialOfBlock(bounds.x / ${block}u)` : ''};
+  let isSpan = partial_ >= u.headBlocks;
+  let firstKey = (min(partial_, u.headBlocks) + (max(partial_, u.headBlocks) - u.headBlocks) * ${spanBlocks}u) * ${block}u;
+  if (last == 0u || firstKey >= last) { return; }
+${values.setup}
 ${each(
-  queries,
-  (n) => `  var top${n} = lowest;
-  var total${n} = 0.0;
-${each(cols, (i) => `  var o${n}_${i} = ${value.type}(0.0);`)}`,
+  owned,
+  (k) => `  var top${k} = lowest;
+  var total${k} = 0.0;
+${each(cols, (j) => `  var o${k}_${j} = ${value.type}(0.0);`)}`,
 )}
-  let firstBlock = max(partial_ * ${partialKeys}u, bounds.x / ${block}u * ${block}u);
-  let endBlock = min(partial_ * ${partialKeys}u + ${partialKeys}u, last);
+  let firstBlock = max(firstKey, bounds.x / ${block}u * ${block}u);
+  let endKey = firstKey + select(${block}u, ${block * spanBlocks}u, isSpan);
+  let endBlock = min(endKey, last);
   for (var blockBegin = firstBlock; blockBegin < endBlock; blockBegin += ${block}u) {
-    for (var own = lane; own < ${block}u; own += ${lanes}u) {
-      let position = blockBegin + own;
-${each(queries, (n) => `      var s${n} = ${key.type}(0.0);`)}
-      if (position < shared_) ${dot(queries, 'position')}
-${tree ? each(range(groupRows), (r) => `      if (position >= shared_ && position < end${r}) ${dot(ofRow(r), treePath(r, 'position'))}`) : ''}
-${each(quads, (quad) => `      scores[own * ${quads.length}u + ${quad}u] = vec4<f32>(${quadOf(quad, (n) => `select(lowest, score(${key.sum(`s${n}`)}), ${seen(n)})`, 'lowest')});`)}
-    }
-    workgroupBarrier();
-    for (var quad = 0u; quad < ${quads.length}u; quad += 1u) {
-      var highest = vec4<f32>(lowest);
-      for (var i = 0u; i < ${block}u; i += ${unroll}u) {
-${each(range(unroll), (k) => `        highest = max(highest, scores[(i + ${k}u) * ${quads.length}u + quad]);`)}
-      }
-      for (var own = lane; own < ${block}u; own += ${lanes}u) {
-        let s = scores[own * ${quads.length}u + quad];
-        weights[own * ${quads.length}u + quad] = select(vec4<f32>(0.0), exp(s - highest), s > vec4<f32>(-1.0e38));
-      }
-      if (lane == 0u) { peaks[quad] = highest; }
-    }
-    workgroupBarrier();
-${each(
-  queries,
-  (n) => `    var sum${n} = 0.0;
-${each(cols, (i) => `    var a${n}_${i} = ${value.type}(0.0);`)}`,
-)}
     let inShared = min(min(${block}u, last - blockBegin), max(shared_, blockBegin) - blockBegin);
-${accumulate(queries, { begin: '0u', end: 'inShared', slot: (i) => `(blockBegin + ${i})` })}
-${
-  tree
-    ? each(
-        range(groupRows),
-        (r) => `    let inRow${r} = min(${block}u, max(end${r}, blockBegin) - blockBegin);
-${accumulate(ofRow(r), { begin: 'inShared', end: `inRow${r}`, slot: (i) => treePath(r, `(blockBegin + ${i})`) })}`,
-      )
-    : ''
-}
-${each(quads, (quad) => `    let peaks${quad} = peaks[${quad}u];`)}
-${each(queries, (n) =>
-  partialBlocks === 1
-    ? `    top${n} = ${lane4('peaks', n)};
-    total${n} = sum${n};
-${each(cols, (i) => `    o${n}_${i} = a${n}_${i};`)}`
-    : `    if (blockBegin < end${rowOf(n)} && blockBegin + ${block}u > begin${rowOf(n)}) {
-      let peak = max(top${n}, ${lane4('peaks', n)});
-      let kept = exp(top${n} - peak);
-      let added = exp(${lane4('peaks', n)} - peak);
-      top${n} = peak;
-      total${n} = fma(total${n}, kept, sum${n} * added);
-${each(cols, (i) => `      o${n}_${i} = fma(o${n}_${i}, ${value.type}(kept), a${n}_${i} * added);`)}
+${values.ahead}
+${scores}
+    workgroupBarrier();
+${values.sums}
+${each(
+  owned,
+  (k) => `    ${guard(k)} {
+      let query = ${query(k)};
+      let peak${k} = peaks[query >> 2u][query & 3u];
+      if (!isSpan) {
+        top${k} = peak${k};
+        total${k} = sum${k};
+${each(cols, (j) => `        o${k}_${j} = a${k}_${j};`)}
+      } else if (${sees}) {
+        let peak = max(top${k}, peak${k});
+        let kept = exp(top${k} - peak);
+        let added = exp(peak${k} - peak);
+        top${k} = peak;
+        total${k} = fma(total${k}, kept, sum${k} * added);
+${each(cols, (j) => `        o${k}_${j} = fma(o${k}_${j}, ${value.type}(kept), a${k}_${j} * added);`)}
+      }
     }`,
 )}
   }
 ${each(
-  queries,
-  (
-    n,
-  ) => `  if (partial_ * ${partialKeys}u < end${rowOf(n)} && partial_ * ${partialKeys}u + ${partialKeys}u > begin${rowOf(n)}) {
-    let slot = (partial_ % u.partials) * u.passRows + rowBase + ${rowOf(n)}u - u.rowBegin;
-    let at = (slot * ${heads}u + headBase + ${n % groupHeads}u) * ${c.valueDim + 2}u;
-${each(cols, (i) =>
-  columnGuard(
-    i,
-    each(
-      range(value.width),
-      (k) => `partials[at + (lane + ${i * lanes}u) * ${value.width}u + ${k}u] = ${value.component(`o${n}_${i}`, k)};`,
-      ' ',
-    ),
-  ),
-)}
-    if (lane == 0u) {
-      partials[at + ${c.valueDim}u] = top${n};
-      partials[at + ${c.valueDim + 1}u] = total${n};
+  owned,
+  (k) => `  ${guard(k)} {
+    let query = ${query(k)};
+    if (firstKey < seenEnds[query >> 2u][query & 3u] && endKey > seenBegins[query >> 2u][query & 3u]) {
+      let row = rowBase + query / ${groupHeads}u - u.rowBegin;
+      let at = ((partialSlot(partial_) * u.passRows + row) * ${heads}u + headBase + query % ${groupHeads}u) * ${value.width === 4 ? stride / 4 : stride}u;
+      ${store(k)}
     }
   }`,
 )}
