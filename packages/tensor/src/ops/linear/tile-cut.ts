@@ -60,7 +60,9 @@ const timed: Readonly<Record<Arithmetic, readonly Tile[]>> = {
   ],
   i8: [
     [8, 8, 64],
+    [8, 8, 64, [16, 8]],
     [8, 8, 64, [8, 16]],
+    [8, 4, 128],
   ],
 };
 
@@ -78,10 +80,10 @@ const swept: Readonly<Record<Arithmetic, readonly Tile[]>> = {
     [16, 4, 32, [8, 16]],
   ],
   i8: [
-    [8, 8, 64, [16, 8]],
+    [8, 4, 64, [16, 8]],
+    [8, 8, 128, [16, 8]],
     [8, 8, 32],
     [8, 4, 32],
-    [8, 4, 128],
     [4, 8, 64],
   ],
 };
@@ -117,10 +119,11 @@ function fits({ device, slots }: Omit<TileQuestion, 'arithmetic'>, cut: MatmulCu
   );
 }
 
-/** How the prefill kernel of these slots is cut on hardware. */
-function tableCut(question: Omit<TileQuestion, 'device'>): MatmulCut {
+/** The table's tiles for these slots, and which of them is the largest that keeps hardware busy. */
+function tableCuts(question: Omit<TileQuestion, 'device'>) {
   const cuts = cutsOf(own[question.arithmetic], question);
-  return cuts.find((cut) => matmulWorkgroups(question.slots, cut) >= busyTiles) ?? cuts.at(-1)!;
+  const busy = cuts.findIndex((cut) => matmulWorkgroups(question.slots, cut) >= busyTiles);
+  return { cuts, place: busy < 0 ? cuts.length - 1 : busy };
 }
 
 /**
@@ -131,10 +134,12 @@ export function tileCandidates(question: TileQuestion, { every = false } = {}): 
   const { device, slots } = question;
   const arithmetic = tileArithmetic(slots, question.arithmetic);
   const asked = { slots, arithmetic };
-  const first = tableCut(asked);
-  const tiles = [...timed[arithmetic], ...own[arithmetic], ...(every ? swept[arithmetic] : [])];
-  const others = cutsOf(tiles, asked).filter((cut) => fits(question, cut));
-  const cuts = [first, ...others, ...matrixCandidates(device, slots, question.arithmetic)];
+  const table = tableCuts(asked);
+  // Where larger tiles keep the device busy, the smallest are not worth the time.
+  const near = every ? table.cuts : table.cuts.slice(0, table.place + 2);
+  const tiles = [...timed[arithmetic], ...(every ? swept[arithmetic] : [])];
+  const others = [...near, ...cutsOf(tiles, asked)].filter((cut) => fits(question, cut));
+  const cuts = [table.cuts[table.place]!, ...others, ...matrixCandidates(device, slots, question.arithmetic)];
   return [...new Map(cuts.map((cut) => [JSON.stringify(cut), cut])).values()];
 }
 
@@ -155,5 +160,6 @@ export function tileText(cut: TileCut): string {
  * @param slots - Of more rows than the decode kernels take.
  */
 export function tileCut(slots: LinearSlots, arithmetic: Arithmetic): MatmulCut {
-  return tableCut({ slots, arithmetic: tileArithmetic(slots, arithmetic) });
+  const { cuts, place } = tableCuts({ slots, arithmetic: tileArithmetic(slots, arithmetic) });
+  return cuts[place]!;
 }
