@@ -6,7 +6,7 @@ import type { LinearSlots } from './linear-slots.ts';
 import { matricesOf } from './linear-slots.ts';
 import { blockMemoryBytes } from './matvec-blocks.wgsl.ts';
 import type { MatvecCut } from './matvec.wgsl.ts';
-import { rowTiles } from './prepared-rows.wgsl.ts';
+import { rowTiles, rowUnit } from './prepared-rows.wgsl.ts';
 import { rowBlockCount, stageWorkgroup } from './stage-rows.wgsl.ts';
 
 /** Workgroup memory up to which two workgroups fit on a core of every device. */
@@ -37,10 +37,33 @@ export interface CutOptions {
   readonly wide?: boolean;
 }
 
+/** Rows of `x` a lane, weight rows and blocks ahead. */
+type Share = readonly [rows: number, outputs: number, ahead: number, next?: boolean];
+
 /** Weight rows a lane, and blocks ahead, for one or two prepared rows: memory's latency rules, so about four loads are under way. */
-function readyShare(weightRows: number): readonly [outputs: number, ahead: number] {
+function readyShare(slots: LinearSlots, arithmetic: Arithmetic): readonly [outputs: number, ahead: number] {
+  const matrices = matricesOf(slots);
+  const weightRows = slots.outputs * matrices;
+  // Who writes units of 32 does so with small workgroups where lanes make several outputs.
+  if (slots.written && rowUnit[slots.written.form.arithmetic] === 32 && weightRows >= 16_384) return [4 * matrices, 1];
   if (weightRows >= 65_536) return [4, 1];
-  return weightRows >= 16_384 ? [2, 2] : [1, 4];
+  if (weightRows >= 16_384) return [2, 2];
+  return [1, arithmetic === 'f16' && slots.rows === 1 ? 8 : 4];
+}
+
+/** Sums of a lane, and blocks of the weight it has under way, for several rows in i8: more of either crowd the registers. */
+const [laneSums, underWay] = [16, 8];
+
+/** Rows of `x`, weight rows and blocks ahead for several prepared rows. */
+function severalShare(slots: LinearSlots, arithmetic: Arithmetic): Share {
+  const matrices = matricesOf(slots);
+  const few = arithmetic === 'i8' && slots.rows <= 16;
+  const most = few ? (slots.rows === 4 ? 2 : 4) : mostCarried;
+  const [weightRows, rows] = carried(slots, slots.outputs * matrices, most);
+  if (!few) return [rows, weightRows, 1];
+  // Where lanes carry as many weight rows as leave enough groups, those of a gate can have as many outputs.
+  const shared = weightRows === 4 && rows * weightRows * matrices <= laneSums ? weightRows * matrices : weightRows;
+  return [rows, shared, Math.max(1, Math.min(2, underWay / shared))];
 }
 
 /**
@@ -72,7 +95,7 @@ export function blockCut(
     };
   }
   if (slots.rows <= 2 && ready) {
-    const [most, ahead] = readyShare(slots.outputs * matrices);
+    const [most, ahead] = readyShare(slots, arithmetic);
     const outputs = Math.max(1, most / matrices);
     const within = Math.min(ahead, rowTiles(slots.width, lanes));
     return { ...base, outputs, rows: slots.rows, ahead: within, blocks: { tiles: 0 } };
@@ -86,16 +109,14 @@ export function blockCut(
     const ahead = tiles % cut.ahead === 0 ? cut.ahead : 1;
     return { ...cut, ahead, blocks: { tiles } };
   }
-  const [most, rows] = carried(slots, slots.outputs * matrices);
+  const [rows, most, wanted] = severalShare(slots, arithmetic);
   const outputs = Math.max(1, most / matrices);
-  const cut = { ...base, outputs, rows, ahead: 1, blocks: { tiles: 0 } };
+  const ahead = Math.min(wanted, rowTiles(slots.width, lanes));
+  const cut = { ...base, outputs, rows, ahead, blocks: { tiles: 0 } };
   // Without subgroups lanes exchange their sums through memory, which many sums may not fit.
   if (blockMemoryBytes({ slots, cut }) <= device.memoryBytes) return cut;
   return { ...cut, outputs: Math.max(1, outputs / 2), rows: Math.ceil(rows / 2) };
 }
-
-/** Rows of `x` a lane, weight rows and blocks ahead of cuts worth timing. */
-type Share = readonly [rows: number, outputs: number, ahead: number, next?: boolean];
 
 /** For one or two prepared rows. */
 const fewReady = ({ rows }: LinearSlots): Share[] =>
@@ -108,15 +129,24 @@ const fewReady = ({ rows }: LinearSlots): Share[] =>
       [4, 1],
       [4, 2],
       [8, 1],
+      [8, 2],
     ] as const
   ).map(([outputs, ahead]) => [rows, outputs, ahead]);
 
-/** For more rows. */
-function many({ rows }: LinearSlots): Share[] {
+/** For more rows; lanes that carry few of them have more blocks ahead. */
+function many(slots: LinearSlots): Share[] {
+  const { rows } = slots;
   const most = rows > mostCarried / 2 ? [mostCarried / 2, mostCarried] : [2, 4].filter((n) => n >= rows / 2);
   return most.flatMap((count) => {
     const carries = balanced(rows, count);
-    return [1, 2, 4, 8].filter((n) => n >= (carries >= 4 ? 2 : 1)).map((outputs): Share => [carries, outputs, 1]);
+    const shares: readonly (readonly [outputs: number, ahead: number])[] = [
+      ...(carries <= 2 ? ([[1, 2]] as const) : []),
+      [2, carries <= 4 ? 2 : 1],
+      [4, 1],
+      ...(carries <= 4 ? ([[4, 2]] as const) : []),
+      ...(carries <= 2 || matricesOf(slots) === 2 ? ([[8, 1]] as const) : []),
+    ];
+    return shares.map(([outputs, ahead]): Share => [carries, outputs, ahead]);
   });
 }
 
@@ -153,12 +183,13 @@ export function blockCandidates(
   };
   const shares = ready && wide ? everyShare(slots) : ready && slots.rows <= 2 ? fewReady(slots) : many(slots);
   const tiles = rowTiles(slots.width, first.lanes);
-  for (const [rows, weightRows, ahead, next] of shares) {
+  for (const [rows, weightRows, most, next] of shares) {
+    const ahead = Math.min(most, tiles);
     if (weightRows < matrices || weightRows * rows > 32) continue;
     const cut = { ...first, outputs: weightRows / matrices, rows };
     if (ready || slots.rows > 2) {
       const whole = next && tiles % ahead === 0 && tiles > ahead;
-      if (ahead <= tiles && (!next || whole)) add({ ...cut, ahead, blocks: { tiles: 0, ...(next ? { next } : {}) } });
+      if (!next || whole) add({ ...cut, ahead, blocks: { tiles: 0, ...(next ? { next } : {}) } });
     }
     if (ready) continue;
     const staged = stagedTiles(device, slots, { ...cut, blocks: { tiles: 1 } }, 16);

@@ -19,12 +19,17 @@ const cost = (chunks: number, R: number, C: number): number => chunks * (2 + C *
  * Rows of the weight and of `x` that a lane carries where there are several rows: the cheapest that leave enough groups of lanes.
  *
  * @param weightRows - Rows of the weight that groups of lanes share out.
+ * @param atMost - Most rows of `x`, a power of two.
  */
-export function carried({ rows }: Pick<LinearSlots, 'rows'>, weightRows: number): readonly [R: number, C: number] {
+export function carried(
+  { rows }: Pick<LinearSlots, 'rows'>,
+  weightRows: number,
+  atMost = mostCarried,
+): readonly [R: number, C: number] {
   let best: readonly [R: number, C: number] = [1, 1];
   let least = Infinity;
   for (const R of [4, 2, 1]) {
-    for (let most = mostCarried; most >= 1; most /= 2) {
+    for (let most = atMost; most >= 1; most /= 2) {
       const C = balanced(rows, most);
       const chunks = Math.ceil(rows / C);
       const found = cost(chunks, R, C);
