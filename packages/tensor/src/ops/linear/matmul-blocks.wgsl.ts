@@ -134,15 +134,19 @@ function asideOf(name: string, { count, side, taken }: { count: number; side: nu
   };
 }
 
-/** Steps of the blocks of `x`: two blocks share a vector. */
+/** Steps of the blocks of `x`: four share a vector. */
 const stepStage = ({ vectors, stepsAt, tileRows, lanes, taken }: Sizes, steps: Aside): BlockStage => {
   const each = Math.max(1, taken / 2);
   return sharedStage(tileRows * each, lanes, (item, i) => {
     const [row, pair] = [`(${item} / ${each}u)`, `${item} % ${each}u`];
+    const four = (at: string) => `bitcast<vec4<f32>>(x[stepAt${i} + ${at} / 4u])`;
     return {
       declare: `var step${i} = vec2<f32>(0.0);
-  let stepAt${i} = min(firstRow + ${row}, u.rows - 1u) * ${vectors}u + ${stepsAt}u + ${pair};`,
-      fetch: `{ let both = bitcast<vec4<f32>>(x[stepAt${i} + block / 2u]); step${i} = ${taken === 1 ? 'vec2<f32>(select(both.x, both.z, block % 2u == 1u))' : 'both.xz'}; }`,
+  let stepAt${i} = min(firstRow + ${row}, u.rows - 1u) * ${vectors}u + ${stepsAt}u;`,
+      fetch:
+        taken === 1
+          ? `step${i} = vec2<f32>(${four('block')}[block % 4u]);`
+          : `{ let at = block + ${pair} * 2u; let four = ${four('at')}; step${i} = select(four.xy, four.zw, (at & 2u) != 0u); }`,
       store: ['x', 'y']
         .slice(0, taken)
         .map((c, b) => steps.put(`(${pair} * 2u + ${b}u)`, row, `step${i}.${c}`))

@@ -111,7 +111,7 @@ interface Walk {
 function walkOf(constants: MatvecConstants): Walk {
   const { slots, cut } = constants;
   const found = sizes(constants);
-  const { staged, pieces, pitch, paired, layout } = found;
+  const { staged, pieces, pitch, layout } = found;
   const index = (piece: string | number) => (typeof piece === 'number' ? `${piece}u` : piece);
   const stagedAt = (a: number, m: number, piece: string | number) =>
     `stage[stageAt${a} + (${m * staged * pieces}u + ${index(piece)}) * ${pitch}u]`;
@@ -120,7 +120,7 @@ function walkOf(constants: MatvecConstants): Walk {
       ? `x[tileAt${a} + ${m * layout.vectors + piece * cut.lanes}u]`
       : `x[tileAt${a} + ${m * layout.vectors}u + ${piece} * ${cut.lanes}u]`;
   const preparedStep = (a: number, m: number) =>
-    `bitcast<f32>(x[stepsFrom + block${a} / 2u + ${m * layout.vectors}u][${paired ? 'stepWord' : `block${a} % 2u * 2u`}])`;
+    `bitcast<f32>(x[stepsFrom + block${a} / 4u + ${m * layout.vectors}u][${cut.lanes % 4 === 0 ? 'stepWord' : `block${a} % 4u`}])`;
   return {
     constants,
     sizes: found,
@@ -278,7 +278,7 @@ function declarations({ constants, sizes: found, weights, rows }: Walk): string[
         [
           `let rowsFrom = firstRow * ${layout.vectors}u + lane;`,
           ...(arithmetic === 'i8' ? [`let stepsFrom = firstRow * ${layout.vectors}u + ${layout.stepsAt}u;`] : []),
-          ...(arithmetic === 'i8' && paired ? ['let stepWord = lane % 2u * 2u;'] : []),
+          ...(arithmetic === 'i8' && cut.lanes % 4 === 0 ? ['let stepWord = lane % 4u;'] : []),
         ]),
     ...(wholeOutputs(constants)
       ? range(matricesOf(slots)).map(
@@ -436,7 +436,7 @@ function stageWgsl({ constants: { slots, cut }, sizes: { arithmetic, staged, pie
   const { lanes, rows } = cut;
   const scales = /* wgsl */ `
 var<workgroup> stageScales: array<f32, ${rows * staged * lanes}>;
-fn putScale(m: u32, block: u32, value: vec2<u32>) { stageScales[m * ${staged * lanes}u + block] = bitcast<f32>(value.x); }`;
+fn putScale(m: u32, block: u32, step: f32) { stageScales[m * ${staged * lanes}u + block] = step; }`;
   return /* wgsl */ `
 var<workgroup> stage: array<${pieceType[arithmetic]}, ${rows * staged * pieces * pitch}>;
 fn put(m: u32, block: u32, piece: u32, value: ${pieceType[arithmetic]}) {

@@ -13,7 +13,7 @@ import { halfWeightReader } from '../../wgsl/half-weight-reader.ts';
 import type { WeightReader } from '../../wgsl/weight-reader.ts';
 import { weightReader } from '../../wgsl/weight-reader.ts';
 import type { LinearSlots } from './linear-slots.ts';
-import { keptQuadWgsl, rowUnit, rowWriter } from './prepared-rows.wgsl.ts';
+import { keptQuadWgsl, rowUnit, tileWriter, tileWriterBytes } from './prepared-rows.wgsl.ts';
 import {
   gainQuadWgsl,
   linearBindings,
@@ -221,9 +221,10 @@ export function squaresOf({ slots, cut }: MatvecConstants, row: string, walked: 
   return slots.norm.prepared && !cut.blocks ? `squares[${row}]` : walked;
 }
 
-/** Bytes of workgroup memory that finished values take where they are to be written prepared. */
-export function keptBytes({ slots, cut }: MatvecConstants): number {
-  return slots.written ? cut.rows * outputsPerWorkgroup(cut) * 4 : 0;
+/** Bytes of workgroup memory that finished values take where they are to be written prepared, with what writes them. */
+export function keptBytes({ slots: { written }, cut }: MatvecConstants): number {
+  const values = cut.rows * outputsPerWorkgroup(cut);
+  return written ? values * 4 + tileWriterBytes(written.form, values) : 0;
 }
 
 /** WGSL of the tail of a kernel that writes prepared rows: values meet in workgroup memory, and go on from there in units. */
@@ -231,21 +232,15 @@ export function keptWgsl(constants: MatvecConstants): { functions: string; tail:
   const { slots, cut } = constants;
   if (!slots.written) return { functions: '', tail: '' };
   const { form } = slots.written;
-  const [outputs, unit] = [outputsPerWorkgroup(cut), rowUnit[form.arithmetic]];
-  const units = outputs / unit;
+  const outputs = outputsPerWorkgroup(cut);
+  const units = outputs / rowUnit[form.arithmetic];
   return {
     functions: /* wgsl */ `
 var<workgroup> kept: array<f32, ${cut.rows * outputs}>;
 fn keep(row: u32, output: u32, value: f32) { kept[row % ${cut.rows}u * ${outputs}u + output % ${outputs}u] = value; }
 ${keptQuadWgsl}
-${rowWriter(form)}`,
-    tail: /* wgsl */ `
-  workgroupBarrier();
-  for (var item = local; item < ${cut.rows * units}u; item += ${cut.workgroup}u) {
-    let row = firstRow + item / ${units}u;
-    let unit = (tile / chunks) * ${units}u + item % ${units}u;
-    if (row < u.rows && unit < ${slots.outputs / unit}u) { prepareUnit(row, unit, item * ${unit / 4}u); }
-  }`,
+${tileWriter(form, { rows: cut.rows, units, threads: cut.workgroup })}`,
+    tail: `prepareTile(firstRow, u.rows, (tile / chunks) * ${units}u, local);`,
   };
 }
 

@@ -38,11 +38,16 @@ export interface RowSource {
   readonly gain: string;
 }
 
-function gainOf({ norm, width }: RowStage, { gain: binding }: RowSource, quad: string): string {
+/** WGSL of what quad `quad` of a row is multiplied by, behind an operator; empty without a gain. */
+export function gainOf({ norm, width }: RowStage, { gain: binding }: Pick<RowSource, 'gain'>, quad: string): string {
   if (norm?.gainRow === undefined) return '';
   const gain = `${binding}[${norm.gainRow * (width / 4)}u + ${quad}]`;
   return norm.offset === 0 ? ` * ${gain}` : ` * (${gain} + ${wgslLiteral(norm.offset, 'f32')})`;
 }
+
+/** WGSL that adds the squares of a quad to `<sum>`, one after another. */
+export const addSquares = (quad: string, sum: string) =>
+  [...'xyzw'].map((c) => `${sum} = fma(${quad}.${c}, ${quad}.${c}, ${sum});`).join(' ');
 
 /** WGSL that reads a quad of a row, times the gain, into `name`, and adds its squares to `<sum>`. */
 export function readQuad(
@@ -50,20 +55,31 @@ export function readQuad(
   source: RowSource,
   { name, quad, sum }: { readonly name: string; readonly quad: string; readonly sum: string },
 ): string {
-  const squares = [...'xyzw'].map((c) => `${sum} = fma(raw_${name}.${c}, raw_${name}.${c}, ${sum});`).join(' ');
   return `let raw_${name} = ${source.raw(quad)};
-    ${stage.norm ? squares : ''}
+    ${stage.norm ? addSquares(`raw_${name}`, sum) : ''}
     let ${name} = raw_${name}${gainOf(stage, source, quad)};`;
 }
 
 /** WGSL of two values of a quad as halves in a word. */
 export const halfPair = (name: string, c: string) => `bitcast<u32>(vec2<f16>(${name}.${c}))`;
 
+/** WGSL of the bits of the magnitudes of a quad. They order as magnitudes do, with NaN above all: a NaN in a block makes its step NaN. */
+export const magnitudes = (quad: string) => `(bitcast<vec4<u32>>(${quad}) & vec4<u32>(0x7fffffffu))`;
+
+/** WGSL of the greatest of four. */
+export const greatestOf = (four: string) => `max(max(${four}.x, ${four}.y), max(${four}.z, ${four}.w))`;
+
+/** WGSL of what values of a block are multiplied by before they are rounded, and of the step of its codes, from its greatest magnitude. */
+export const blockSteps = (greatest: string) => `let greatest = bitcast<f32>(${greatest});
+    let inverse = select(0.0, 127.0 / greatest, greatest > 1.0e-30);
+    let step = greatest * ${wgslLiteral(1 / 127, 'f32')};`;
+
+/** WGSL of the codes of a quad. */
+export const quadCodes = (quad: string) => `pack4xI8(vec4<i32>(round(${quad} * inverse)))`;
+
 /**
- * WGSL that rounds block `block` of a row to 8 bits: codes of four values each in `c0` to `c7`, their step in `step`, their sum in `sum`,
- * and the squares of the block added to `part`.
- *
- * The greatest magnitude is found by its bits, which order as magnitudes do with NaN above all: a NaN in the block makes its step NaN.
+ * WGSL that rounds block `block` of a row to 8 bits: codes of four values each in `c0` to `c7`, their step in `step`, and the squares of the
+ * block added to `part`.
  */
 export const roundBlock = (stage: RowStage, source: RowSource) => `
     ${range(8)
@@ -71,18 +87,12 @@ export const roundBlock = (stage: RowStage, source: RowSource) => `
       .join('\n    ')}
     var peaks = vec4<u32>(0u);
     ${range(8)
-      .map((q) => `peaks = max(peaks, bitcast<vec4<u32>>(v${q}) & vec4<u32>(0x7fffffffu));`)
+      .map((q) => `peaks = max(peaks, ${magnitudes(`v${q}`)});`)
       .join(' ')}
-    let greatest = bitcast<f32>(max(max(peaks.x, peaks.y), max(peaks.z, peaks.w)));
-    let inverse = select(0.0, 127.0 / greatest, greatest > 1.0e-30);
+    ${blockSteps(greatestOf('peaks'))}
     ${range(8)
-      .map((q) => `let c${q} = pack4xI8(vec4<i32>(round(v${q} * inverse)));`)
-      .join('\n    ')}
-    var sum = 0i;
-    ${range(8)
-      .map((q) => `sum += dot4I8Packed(c${q}, 0x01010101u);`)
-      .join(' ')}
-    let step = greatest * ${wgslLiteral(1 / 127, 'f32')};`;
+      .map((q) => `let c${q} = ${quadCodes(`v${q}`)};`)
+      .join('\n    ')}`;
 
 /** The row as the kernel binds it. */
 const bound = ({ width }: RowStage): RowSource => ({ raw: (quad) => `x[row * ${width / 4}u + ${quad}]`, gain: 'gain' });
@@ -110,7 +120,7 @@ const bytes = (stage: RowStage) => `
     ${stage.norm ? 'squares += part;' : ''}
     put(m, block - first, 0u, vec4<u32>(c0, c1, c2, c3));
     put(m, block - first, 1u, vec4<u32>(c4, c5, c6, c7));
-    putScale(m, block - first, vec2<u32>(bitcast<u32>(step), bitcast<u32>(sum)));`;
+    putScale(m, block - first, step);`;
 
 const floats = (stage: RowStage) => `
     ${stageQuad(stage, 'value', 'item')}
@@ -126,7 +136,7 @@ const items: Readonly<Record<Arithmetic, { readonly perBlock: number; readonly b
 /**
  * WGSL `stageRow(row, m, first, blocks, local, before) -> f32`: stages `blocks` blocks of a row from block `first` as row m and returns
  * its squares added to `before`. Invocation g mod 128 takes item g of the row whatever is staged at a time. It calls
- * `put(m, block, piece, value)` and, for i8, `putScale(m, block, (step, sum of codes))`, which the kernel declares.
+ * `put(m, block, piece, value)` and, for i8, `putScale(m, block, step)`, which the kernel declares.
  */
 export function stageFunction(stage: RowStage): string {
   const { perBlock, body } = items[stage.arithmetic];
