@@ -170,7 +170,7 @@ function resultWgsl({ biases, gate, norm, residual }: LinearSlots): string {
   const normed = norm !== undefined;
   if (gate === undefined) {
     const value = affine('sums', biases.some((bias) => bias !== undefined) ? 'biasOf0(output)' : undefined, normed);
-    return residual ? `residual[at] + ${value}` : value;
+    return residual ? `before + ${value}` : value;
   }
   const [first, second] = ['sums.x', 'sums.y'].map((sum, i) =>
     affine(sum, biases[i] === undefined ? undefined : `biasOf${i}(output)`, normed),
@@ -181,17 +181,18 @@ function resultWgsl({ biases, gate, norm, residual }: LinearSlots): string {
 /**
  * WGSL that the kernels share: readers of `x`, `gain` and the weight, and `finish(row, output, sums, squares)`, which takes finished
  * sums (`vec2` when gated) and the row's sum of squares, and writes `y`, or hands the value to `keep(row, output, value)` of the kernel where
- * it is to be written prepared. `padded`: `x` is read past the row's end, for zeros. `readers`: the readers, where a kernel has its own.
+ * it is to be written prepared. Where there is a residual, `finishWith` takes the value of it too. `padded`: `x` is read past the row's end, for zeros. `readers`: the readers, where a kernel has its own.
  */
 export function slotFunctions(
   slots: LinearSlots,
   options: { readonly padded?: boolean; readonly readers?: string } = {},
 ): string {
-  const { segments, norm, gate, width, format, written } = slots;
+  const { segments, norm, gate, width, format, residual, written } = slots;
   const reader = weightReader(format, width);
   const place = ({ begin, column, stride }: LinearSegment, i: number) =>
     [...segments.slice(0, i).map(stretchWords), `row * ${stride}u + output + ${column}u - ${begin}u`].join(' + ');
   const padded = options.padded || width % (reader.quads * 4) !== 0 || (reader.scaled && width % quantBlock !== 0);
+  const parameters = `row: u32, output: u32, sums: ${gate === undefined ? 'f32' : 'vec2<f32>'}, squares: f32`;
   const meanSquare = `squares * ${wgslLiteral(1 / width, 'f32')}`;
   const readers = () => `${reader.functions}
 ${quadFunction('x', width, { padded })}
@@ -203,13 +204,14 @@ ${biasFunctions(slots)}
 fn outputIndex(row: u32, output: u32) -> u32 {
   ${bySegment(segments, (segment, i) => `return ${place(segment, i)};`)}
 }
-fn finish(row: u32, output: u32, sums: ${gate === undefined ? 'f32' : 'vec2<f32>'}, squares: f32) {
+fn ${residual ? 'finishWith' : 'finish'}(${parameters}${residual ? ', before: f32' : ''}) {
   let at = outputIndex(row, output);
   ${norm ? `let factor = inverseSqrt(${meanSquare} + ${wgslLiteral(norm.epsilon, 'f32')});` : ''}
   let value = ${resultWgsl(slots)};
   ${written?.plain === false ? '' : 'y[at] = value;'}
   ${written ? 'keep(row, output, value);' : ''}
-}`;
+}
+${residual ? `fn finish(${parameters}) { finishWith(row, output, sums, squares, residual[outputIndex(row, output)]); }` : ''}`;
 }
 
 /** WGSL of `gain(k) + offset` for a quad, from {@link slotFunctions}. */

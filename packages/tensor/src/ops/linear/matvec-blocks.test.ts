@@ -189,6 +189,10 @@ describe('matvec of whole blocks', () => {
         { tiles: 0, ahead: 2, next: true, rows: 2 },
         { tiles: 0, ahead: 3 },
         { tiles: 0, ahead: 4 },
+        // Lanes that load their residuals ahead, one of them for a place to spare.
+        ...(exchangeLanes >= 4
+          ? [1, 2].map((outputs) => ({ tiles: 0, rows: 4 - outputs, outputs, subgroups: true }))
+          : []),
       ]) {
         const made = product(() => ({ ...cutOf(cut), arithmetic }), settings);
         const held = await hold(device, {

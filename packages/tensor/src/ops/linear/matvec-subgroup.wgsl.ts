@@ -20,32 +20,53 @@ import {
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
-/**
- * Adds up over lanes. While a lane holds more than one value, each step sends half of them to the neighbour and keeps the other half,
- * so that in the end every lane has finished values of its own, from `item` up to `end`; after that a plain exchange. An odd number is
- * halved with a place to spare, whose value nobody uses.
- */
-function exchange(constants: MatvecConstants): { lines: string[]; held: number; sharers: number; whole: boolean } {
-  const { slots, cut } = constants;
+/** What {@link exchange} leaves with each lane: how many values, from `item` on, and how many lanes have the same. */
+interface Exchanged {
+  readonly held: number;
+  readonly sharers: number;
+  /** Whether the number of values is a power of two. */
+  readonly whole: boolean;
+}
+
+/** WGSL of which values a lane will have in the end, `item` and, of an odd number, up to `end`: before anything is added up. */
+function shareOut({ cut }: MatvecConstants): Exchanged & { readonly lines: readonly string[] } {
   const count = cut.outputs * cut.rows;
-  const sets = slots.gate === undefined ? [0] : [0, 1];
-  const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
   const whole = Number.isInteger(Math.log2(count));
   const lines: string[] = ['var item = 0u;', ...(whole ? [] : [`var end = ${count}u;`])];
   let [held, sharers] = [count, 1];
   for (let step = 1; step < cut.lanes; step *= 2) {
     if (held === 1) {
-      for (const set of sets) lines.push(`${value(set, 0)} += subgroupShuffleXor(${value(set, 0)}, ${step}u);`);
       sharers *= 2;
       continue;
     }
-    const before = held;
     held = Math.ceil(held / 2);
     lines.push(
       `let up${step} = (lane & ${step}u) != 0u;`,
       ...(whole ? [] : [`end = select(min(item + ${held}u, end), end, up${step});`]),
       `item += select(0u, ${held}u, up${step});`,
     );
+  }
+  return { lines, held, sharers, whole };
+}
+
+/**
+ * Adds up over lanes. While a lane holds more than one value, each step sends half of them to the neighbour and keeps the other half,
+ * so that in the end every lane has finished values of its own, those of {@link shareOut}; after that a plain exchange. An odd number is
+ * halved with a place to spare, whose value nobody uses.
+ */
+function exchange(constants: MatvecConstants): string[] {
+  const { slots, cut } = constants;
+  const sets = slots.gate === undefined ? [0] : [0, 1];
+  const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
+  const lines: string[] = [];
+  let held = cut.outputs * cut.rows;
+  for (let step = 1; step < cut.lanes; step *= 2) {
+    if (held === 1) {
+      for (const set of sets) lines.push(`${value(set, 0)} += subgroupShuffleXor(${value(set, 0)}, ${step}u);`);
+      continue;
+    }
+    const before = held;
+    held = Math.ceil(held / 2);
     for (const set of sets) {
       for (const i of range(held)) {
         const [low, high] = [value(set, i), value(set, i + held < before ? i + held : i)];
@@ -60,12 +81,28 @@ function exchange(constants: MatvecConstants): { lines: string[]; held: number; 
       for (const m of range(cut.rows)) lines.push(`squares${m} += subgroupShuffleXor(squares${m}, ${step}u);`);
     }
   }
-  return { lines, held, sharers, whole };
+  return lines;
+}
+
+/** Whether a lane loads its residual before it walks the weight, so that it need not wait for it in the end. */
+const loadsBefore = ({ slots }: MatvecConstants, { held }: Exchanged) => slots.residual && held === 1;
+
+/** WGSL of what is done before the walk. */
+function beginExchanged(constants: MatvecConstants): string {
+  const { slots, cut } = constants;
+  const { lines, ...share } = shareOut(constants);
+  const row = `min(firstRow + item % ${cut.rows}u, u.rows - 1u)`;
+  const output = `min(firstOutput + item / ${cut.rows}u, ${slots.outputs - 1}u)`;
+  const before = loadsBefore(constants, share) ? [`let before = residual[outputIndex(${row}, ${output})];`] : [];
+  return [...lines, ...before].join('\n  ');
 }
 
 function finishExchanged(constants: MatvecConstants, walk: MatvecWalk): string {
   const { slots, cut } = constants;
-  const { lines, held, sharers, whole } = exchange(constants);
+  const share = shareOut(constants);
+  const { held, sharers, whole } = share;
+  const lines = exchange(constants);
+  const early = loadsBefore(constants, share);
   const value = (set: number, index: number) => sumName(set, Math.floor(index / cut.rows), index % cut.rows);
   const selected = () =>
     range(cut.rows).reduce((found, m) => (m === 0 ? 'squares0' : `select(${found}, squares${m}, m == ${m}u)`), '');
@@ -77,7 +114,7 @@ function finishExchanged(constants: MatvecConstants, walk: MatvecWalk): string {
     let row = firstRow + m;
     let output = firstOutput + (item + ${i}u) / ${cut.rows}u;
     if (${whole ? '' : `item + ${i}u < end && `}lane < ${cut.lanes / sharers}u && row < u.rows && output < ${slots.outputs}u) {
-      finish(row, output, ${sums}, ${squaresOf(constants, 'row', walked)});
+      ${early ? 'finishWith' : 'finish'}(row, output, ${sums}, ${squaresOf(constants, 'row', walked)}${early ? ', before' : ''});
     }
   }`);
   }
@@ -93,6 +130,7 @@ ${functions}
 @diagnostic(off, subgroup_uniformity)
 ${matvecEntry(constants.cut.workgroup)}
   ${matvecPlace(constants)}
+  ${beginExchanged(constants)}
   ${walk.loop}
   ${finishExchanged(constants, walk)}
   ${tail}
