@@ -60,7 +60,7 @@ export interface MeasuredChoice {
 }
 
 /** Changes with the kernels: answers of another version are forgotten. */
-const tableVersion = 4;
+const tableVersion = 5;
 
 const defaultMargin = 0.03;
 

@@ -1,9 +1,9 @@
 import type { Binding } from '../../kernel/define-kernel.ts';
 import { defineKernel, read, write } from '../../kernel/define-kernel.ts';
 import type { WrittenRows } from '../linear/linear-slots.ts';
-import { keptQuadWgsl, rowBindings, rowUnit, rowWriter } from '../linear/prepared-rows.wgsl.ts';
+import { keptQuadWgsl, rowBindings, rowUnit, tileWriter } from '../linear/prepared-rows.wgsl.ts';
 import type { AttentionFamily } from './family.ts';
-import { partialStride } from './family.ts';
+import { partialStride, spanChains } from './family.ts';
 import { partialSlotWgsl, partialUniforms } from './partial-slot.wgsl.ts';
 
 /** Constants of the combine kernel. */
@@ -43,9 +43,9 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const widthOf = (valueDim: number): 1 | 4 => (valueDim % 4 === 0 ? 4 : 1);
 
 /** Invocations of a chain of spans: enough for the vectors of a head where the device's families have as many. */
-export function combineLanes({ lanes, spanGroups }: AttentionFamily, valueDim: number): number {
+export function combineLanes(family: AttentionFamily, valueDim: number): number {
   const vectors = valueDim / widthOf(valueDim);
-  const most = Math.min(lanes, 256 / spanGroups);
+  const most = Math.min(family.lanes, 256 / spanChains(family, valueDim));
   let needed = 1;
   while (needed < vectors && 2 * needed <= most) needed *= 2;
   return needed;
@@ -81,18 +81,15 @@ export function combineKernel(parts: CombineParts) {
 /** WGSL of the tail: a head's values meet in workgroup memory, and go on from there in units. */
 function keptWgsl({ valueDim, written }: CombineConstants, threads: number) {
   if (!written) return { functions: '', tail: '' };
-  const unit = rowUnit[written.form.arithmetic];
-  const units = valueDim / unit;
+  const units = valueDim / rowUnit[written.form.arithmetic];
   return {
     functions: /* wgsl */ `
 var<workgroup> kept: array<f32, ${valueDim}>;
 ${keptQuadWgsl}
-${rowWriter(written.form)}`,
+${tileWriter(written.form, { rows: 1, units, threads })}`,
     tail: /* wgsl */ `
   workgroupBarrier();
-  for (var item = lane; item < ${units}u; item += ${threads}u) {
-    prepareUnit(row, head * ${units}u + item, item * ${unit / 4}u);
-  }`,
+  prepareTile(row, row + 1u, head * ${units}u, lane);`,
   };
 }
 
@@ -210,7 +207,7 @@ ${each(cols, (i) => `  ${guarded(i, `chains[chain * ${vectors}u + column + ${i *
 ${
   spanGroups === 1
     ? ''
-    : `    for (var next = 1u; next < ${spanGroups}u; next += 1u) {
+    : `    for (var next = 1u; next < min(endSpan, ${spanGroups}u); next += 1u) {
       let from_ = next * ${vectors}u;
 ${fold('row', { top: 'tops[next]', total: 'totals[next]', column: (i) => `chains[from_ + ${inside(i)}]` })}
     }`

@@ -17,7 +17,7 @@ export interface AttentionFamily {
   readonly keyLanes: number;
   /** Most groups of lanes that share the keys of a block when values are summed, in turn; their sums are added in order. A power of two. */
   readonly valueGroups: number;
-  /** Chains of spans: span `s` of a row is folded into chain `s % spanGroups`, and chains in order into the row. */
+  /** Most chains of spans: of `n` chains, span `s` of a row is folded into chain `s % n`, and chains in order into the row; see `spanChains`. */
   readonly spanGroups: number;
   /** Most queries of a workgroup; no part of the order. */
   readonly queries: number;
@@ -128,6 +128,13 @@ export function blockLayout(
 
 /** Bytes of workgroup memory that every device offers. */
 const portableMemoryBytes = 16_384;
+
+/** Chains of spans for values of a dimension: those of the family where portable workgroup memory holds a value of each, and what is written of one. */
+export function spanChains({ spanGroups }: AttentionFamily, valueDim: number): number {
+  let chains = spanGroups;
+  while (chains > 1 && chains * (4 * valueDim + 8) + 5 * valueDim > portableMemoryBytes) chains /= 2;
+  return chains;
+}
 
 /** Workgroup memory of the kernel of partials with so many queries, in bytes. */
 function splitMemoryBytes(sizes: AttentionSizes, family: AttentionFamily, queries: number): number {

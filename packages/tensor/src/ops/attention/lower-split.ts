@@ -5,7 +5,7 @@ import { rowUnit } from '../linear/prepared-rows.wgsl.ts';
 import { combineKernel, combineLanes } from './combine.wgsl.ts';
 import type { Grid } from '../../kernel/grid.ts';
 import type { AttentionFamily } from './family.ts';
-import { partialStride, splitAccess, splitPlan } from './family.ts';
+import { partialStride, spanChains, splitAccess, splitPlan } from './family.ts';
 import type { AttentionAttributes } from './operands.ts';
 import { attentionOperands, attentionSizes } from './operands.ts';
 import type { SplitDispatch } from './split-question.ts';
@@ -45,7 +45,7 @@ export function lowerSplit(lowering: Lowering, node: GraphNode<AttentionAttribut
     const plan = splitPlan(sizes, family);
     const passRows = Math.min(plan.passRows, rows - rowBegin);
     const { groupHeads, groupRows, headBlocks, headSlots, tailSlots, partialsOf } = plan;
-    const constants = { ...family, heads, valueDim, window: sizes.window };
+    const constants = { ...family, spanGroups: spanChains(family, valueDim), heads, valueDim, window: sizes.window };
     const uniforms = { rowBegin, passRows: plan.passRows, headBlocks, headSlots, tailSlots, capacity };
     return {
       passRows,
