@@ -13,6 +13,7 @@ import { throwIfAborted } from './aborted.ts';
 import { HostGuess } from './host-guess.ts';
 import { maxRoundsInFlight, maxStopStringBytes } from './limits.ts';
 import { startWords } from './measure.ts';
+import { nextPass, submitPass } from './prefill-chunks.ts';
 import type { CheckedRequest, GenerateRequest } from './request.ts';
 import { checkRequest } from './request.ts';
 import { RewindLog } from './rewind-log.ts';
@@ -296,10 +297,11 @@ export class Conversation {
     let waiting: Promise<unknown> = Promise.resolve();
     while (at < end) {
       const left = end - at;
-      const chunk = engine.chunkTokens.find((size) => size <= left) ?? engine.chunkTokens.at(-1)!;
+      const pass = nextPass(engine.prefillPasses, left);
+      const chunk = pass.tokens;
       const program = await this.#speculation.prefill(chunk);
       throwIfAborted(request.signal);
-      const commands = new Commands(engine.device).run(program, { states: this.#states, bound: at + chunk });
+      const commands = submitPass(engine, pass, { program, states: this.#states, bound: at + chunk });
       const done = commands.readStates(this.#states, [{ state: engine.loop.loop, begin: 0, end: 4 }]);
       commands.submit();
       this.#past.wrote(Math.min(at + chunk, end));

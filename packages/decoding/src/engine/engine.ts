@@ -10,7 +10,7 @@ import type { LoopStates } from '../loop/loop-states.ts';
 import { loopStates, maxDepths } from '../loop/loop-states.ts';
 import { Conversation } from './conversation.ts';
 import { maxRoundsInFlight, maxStopStringBytes } from './limits.ts';
-import { choosePrefillChunks, prefillChunks } from './prefill-chunks.ts';
+import { choosePrefillPasses, passesOf, prefillChunks, type PrefillPass } from './prefill-chunks.ts';
 import { Speculation } from './speculation.ts';
 import { exactWidths } from './width-check.ts';
 
@@ -67,7 +67,7 @@ export class Engine {
   readonly #speculations = new Map<Verifier, Map<Drafter | undefined, Speculation>>();
   readonly #programs = new Set<Program>();
   readonly #exactWidths = new Map<number, boolean>([[1, true]]);
-  #chunks: readonly number[] = [];
+  #passes: readonly PrefillPass[] = [];
   #scratchBytes = 0;
 
   private constructor(options: EngineOptions) {
@@ -105,12 +105,14 @@ export class Engine {
     const engine = new Engine(options);
     try {
       await engine.speculation(undefined).round(1);
-      engine.#chunks = options.chunkTokens ?? (await choosePrefillChunks(engine));
-      if (engine.#chunks.length === 0 || engine.#chunks.some((chunk) => !Number.isInteger(chunk) || chunk < 1)) {
-        throw new ArgumentError(
-          `Engine: chunkTokens must be positive whole numbers, got [${engine.#chunks.join(', ')}].`,
-        );
+      const { chunkTokens } = options;
+      if (
+        chunkTokens &&
+        (chunkTokens.length === 0 || chunkTokens.some((chunk) => !Number.isInteger(chunk) || chunk < 1))
+      ) {
+        throw new ArgumentError(`Engine: chunkTokens must be positive whole numbers, got [${chunkTokens.join(', ')}].`);
       }
+      engine.#passes = chunkTokens ? passesOf(chunkTokens) : await choosePrefillPasses(engine);
     } catch (error) {
       engine.destroy();
       throw error;
@@ -125,7 +127,12 @@ export class Engine {
 
   /** Sizes of prefill passes, largest first; fixed for the life of the engine. */
   get chunkTokens(): readonly number[] {
-    return this.#chunks;
+    return this.#passes.map(({ tokens }) => tokens);
+  }
+
+  /** The same with what each costs and how it is submitted. */
+  get prefillPasses(): readonly PrefillPass[] {
+    return this.#passes;
   }
 
   /** Programs compiled so far. */

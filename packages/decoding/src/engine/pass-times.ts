@@ -1,8 +1,9 @@
 import type { Explanation } from '@forerun/tensor';
-import { Commands, explain, packSampling, profile, steadyClock } from '@forerun/tensor';
+import { explain, packSampling, profile, steadyClock } from '@forerun/tensor';
 import type { Engine } from './engine.ts';
 import type { RunTime } from './measure.ts';
 import { startWords, timeProgram } from './measure.ts';
+import { nextPass, submitPass } from './prefill-chunks.ts';
 import { greedySettings } from './sampling-settings.ts';
 import { traceProbe } from './width-check.ts';
 
@@ -82,9 +83,10 @@ export async function timePrefill(engine: Engine, tokens: number): Promise<numbe
       await steadyClock(engine.device);
       const start = performance.now();
       for (let at = 0; at < tokens;) {
-        const chunk = engine.chunkTokens.find((size) => size <= tokens - at) ?? engine.chunkTokens.at(-1)!;
-        new Commands(engine.device).run(await plain.prefill(chunk), { states, bound: at + chunk }).submit();
-        at += chunk;
+        const pass = nextPass(engine.prefillPasses, tokens - at);
+        const program = await plain.prefill(pass.tokens);
+        submitPass(engine, pass, { program, states, bound: at + pass.tokens }).submit();
+        at += pass.tokens;
       }
       await engine.device.idle();
       // The first trial may compile.

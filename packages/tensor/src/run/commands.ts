@@ -22,6 +22,11 @@ export interface RunOptions {
   readonly states?: StateBuffers;
   /** Upper bound on the context's length in tokens, for grids that follow it. */
   readonly bound?: number;
+  /**
+   * One of so many stretches of the program's dispatches, counted from 0, as good as equally many in each. The others are run before and
+   * after it, in order, with nothing between them that runs the program or shares its memory.
+   */
+  readonly part?: { readonly index: number; readonly of: number };
 }
 
 /** Elements `begin ..< end` of a state. */
@@ -78,10 +83,13 @@ export class Commands {
   }
 
   /** Appends a run. */
-  run(program: Program, { states, bound = 0 }: RunOptions = {}): this {
+  run(program: Program, { states, bound = 0, part = { index: 0, of: 1 } }: RunOptions = {}): this {
     const groups = program.bindGroups(states);
     let current: GPUComputePipeline | undefined;
+    const end = (index: number) => Math.round((program.dispatches.length * index) / part.of);
+    const [first, last] = [end(part.index), end(part.index + 1)];
     program.dispatches.forEach((dispatch, index) => {
+      if (index < first || index >= last) return;
       const [x, y, z] = Program.grid(dispatch, bound);
       if (x === 0 || y === 0 || z === 0) return;
       if (this.#cutsSections && dispatch.section !== this.#section) {

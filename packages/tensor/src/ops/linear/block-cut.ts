@@ -52,7 +52,7 @@ function readyShare(slots: LinearSlots, arithmetic: Arithmetic): readonly [outpu
 }
 
 /** Sums of a lane, and blocks of the weight it has under way, for several rows in i8: more of either crowd the registers. */
-const [laneSums, underWay] = [16, 8];
+const [laneSums, underWay] = [32, 8];
 
 /** Rows of `x`, weight rows and blocks ahead for several prepared rows. */
 function severalShare(slots: LinearSlots, arithmetic: Arithmetic): Share {

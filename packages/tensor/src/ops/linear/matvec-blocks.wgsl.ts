@@ -325,12 +325,8 @@ function loads(walk: Walk, a: number, options: { tile: string; clamped: boolean;
   ];
 }
 
-/** A group of tiles from `first`, a WGSL expression; `meanwhile` is done while its loads are under way. */
-function groupOf(
-  walk: Walk,
-  first: string,
-  { count = walk.sizes.ahead, ragged = walk.sizes.ragged, meanwhile = '' } = {},
-): string[] {
+/** A group of tiles from `first`, a WGSL expression. */
+function groupOf(walk: Walk, first: string, { count = walk.sizes.ahead, ragged = walk.sizes.ragged } = {}): string[] {
   const { constants, sizes: found, weights } = walk;
   const { lanes } = constants.cut;
   const { ahead, next, blocks, tiles } = found;
@@ -346,7 +342,6 @@ function groupOf(
         ])
       : []),
     ...staging(walk),
-    meanwhile,
     ...own.flatMap((a) => [
       ragged ? `if (block${a} < ${blocks}u) {` : '{',
       ...products[found.arithmetic](walk, a).map((line) => `  ${line}`),
@@ -364,26 +359,23 @@ function blockLoop(walk: Walk): string {
     range(ahead).flatMap((a) =>
       weights.flatMap((w) => loadsOf(walk, a, w, `(${tile} + ${a}u) * ${constants.cut.lanes}u + lane`)),
     );
-  const squares = slots.norm?.prepared ? 'gatherSquares(firstRow, local); addSquares(local);' : '';
-  const meanwhile = squares && `if (group == 0u) { ${squares} }`;
   return [
     ...declarations(walk),
     ...(next ? first('0u').map(([name, type, value]) => `var next_${name}: ${type} = ${value};`) : []),
     ...(groups > 1 || staged > 0
       ? [
           `for (var group = 0u; group < ${groups}u; group++) {`,
-          ...groupOf(walk, `group * ${ahead}u`, { ragged: ownRagged, meanwhile }),
+          ...groupOf(walk, `group * ${ahead}u`, { ragged: ownRagged }),
           '}',
         ]
       : groups === 1
-        ? ['{', ...groupOf(walk, '0u', { ragged: false, meanwhile: squares }), '}']
+        ? ['{', ...groupOf(walk, '0u', { ragged: false }), '}']
         : []),
-    ...(rest > 0
-      ? ['{', ...groupOf(walk, `${groups * ahead}u`, { count: rest, meanwhile: groups === 0 ? squares : '' }), '}']
-      : []),
+    ...(rest > 0 ? ['{', ...groupOf(walk, `${groups * ahead}u`, { count: rest }), '}'] : []),
     ...(sumsSquares(slots)
       ? [...rows.map((m) => `squareParts[${m * stageWorkgroup}u + local] = squares${m};`), 'addSquares(local);']
       : []),
+    ...(slots.norm?.prepared ? ['gatherSquares(firstRow, local);', 'addSquares(local);'] : []),
   ].join('\n  ');
 }
 
