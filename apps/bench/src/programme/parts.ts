@@ -35,6 +35,8 @@ export function partsOf(
   const part = (name: string, seconds: number, parameters: readonly string[]): Part => ({ name, seconds, parameters });
   const { peers, chromium } = options;
   const heads = ['--heads', 'eagle3,mtp,medusa'];
+  // Every class of rounds, to see that none costs much more than the one below.
+  const widths = ['--widths', '1,2,3,4,6,8,12,16,24,32,48,64'];
   return [
     part('devices', 20, ['devices', '--json']),
     part('prove-goldens', 120, [
@@ -46,8 +48,12 @@ export function partsOf(
     part('prove-exact', 120, ['check', '--exact', shipped, '--widths', '4', '16', '--tokens', '100', '--json']),
     // One process measures all of a shape and an arithmetic: compiling its pipelines takes as long as what is measured.
     part(`${large}-f16`, 360, random(large, '--arithmetic', 'f16', '--speculation', ...heads, '--draft', small)),
-    part(`${large}-i8`, 240, random(large, '--arithmetic', 'i8', '--speculation', '--acceptances', '0.3,0.8')),
-    part(`${small}-f16`, 300, random(small, '--arithmetic', 'f16', '--speculation', ...heads)),
+    part(
+      `${large}-i8`,
+      240,
+      random(large, '--arithmetic', 'i8', ...widths, '--speculation', '--acceptances', '0.3,0.8'),
+    ),
+    part(`${small}-f16`, 300, random(small, '--arithmetic', 'f16', ...widths, '--speculation', ...heads)),
     part(`${large}-f32`, 150, random(large, '--arithmetic', 'f32')),
     part(`${small}-i8`, 150, random(small, '--arithmetic', 'i8')),
     part(`${small}-f32`, 150, random(small, '--arithmetic', 'f32')),
