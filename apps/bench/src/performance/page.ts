@@ -77,7 +77,7 @@ function prefillSection({ engines }: Results): string {
   ]);
   return [
     '## Prefill',
-    "Into an empty cache, in passes of the sizes that the device was measured to be best at; ms. Tiles on matrix units (`experimental: ['subgroup-matrix']`, docs/compatibility.md) ran on no GPU yet: no figure of this page is theirs.",
+    "Into an empty cache, in passes of the sizes that the device was measured to be best at; ms. Tiles on matrix units (`experimental: ['subgroup-matrix']`, docs/compatibility.md) are off by default: no figure of this page is theirs.",
     markdownTable(['model', ...lengths.map((length) => `${length} tokens`)], rows),
   ].join('\n\n');
 }
