@@ -48,4 +48,5 @@ for (const [drafter, rows] of [
   }
 }
 if (format === '--json') process.stdout.write(`${JSON.stringify({ adapter: device.adapter, context, results })}\n`);
-process.exit(0);
+// A pipe takes what was printed before the process ends.
+process.stdout.write('', () => process.exit(0));
