@@ -64,6 +64,14 @@ export interface ComparePeersOptions {
   readonly onEngine?: (text: string) => void;
 }
 
+/** What a process that broke said of it: the error's own line before lines of source, without the folders of the machine. */
+function lastWords(err: string): string {
+  const lines = err.trim().split('\n');
+  const why =
+    lines.find((text) => /^\w*Error: /.test(text)) ?? lines.find((text) => /error/i.test(text)) ?? lines.at(-1)!;
+  return why.replaceAll(/(?:\/[^\s/:]+)+\//g, '');
+}
+
 async function figuresOf(command: readonly string[]): Promise<PeerFigures> {
   const [program, ...parameters] = command;
   const child = spawn(program!, parameters, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -77,8 +85,7 @@ async function figuresOf(command: readonly string[]): Promise<PeerFigures> {
   });
   const last = out.trim().split('\n').at(-1) ?? '';
   if (code !== 0 || !last.startsWith('{')) {
-    const why = err.split('\n').find((text) => /error/i.test(text)) ?? err.trim().split('\n').at(-1);
-    throw new Error(`ended with ${code}: ${why || 'no figures came'}`);
+    throw new Error(`ended with ${code}: ${lastWords(err) || 'no figures came'}`);
   }
   return JSON.parse(last) as PeerFigures;
 }

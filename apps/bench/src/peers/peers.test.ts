@@ -69,6 +69,17 @@ describe('comparePeers', () => {
     expect(broken!.failure).toMatch(/ended with 1: .*no card/);
   });
 
+  it('says what broke in the words of the error, without the folders of a machine', async () => {
+    const failureOf = async (code: string) => {
+      const command = () => [process.execPath, '-e', code];
+      return (await comparePeers(['broken'], { rounds: 1, command })).engines[0]!.failure;
+    };
+    expect(await failureOf("console.error('/one/two/gpu.cu:108: CUDA error'); process.exit(3)")).toBe(
+      'ended with 3: gpu.cu:108: CUDA error',
+    );
+    expect(await failureOf("throw new RangeError('too far')")).toBe('ended with 1: RangeError: too far');
+  });
+
   it('says how to install a peer that is not there', async () => {
     await expect(importFrom(folder, 'no-such-peer')).rejects.toThrow(PeerMissingError);
   });

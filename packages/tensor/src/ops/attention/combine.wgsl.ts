@@ -87,9 +87,7 @@ function keptWgsl({ valueDim, written }: CombineConstants, threads: number) {
 var<workgroup> kept: array<f32, ${valueDim}>;
 ${keptQuadWgsl}
 ${tileWriter(written.form, { rows: 1, units, threads })}`,
-    tail: /* wgsl */ `
-  workgroupBarrier();
-  prepareTile(row, row + 1u, head * ${units}u, lane);`,
+    tail: `prepareTile(row, row + 1u, head * ${units}u, lane);`,
   };
 }
 

@@ -203,7 +203,7 @@ ${each(
   let shared_ = min(bounds.z, last);
   let partial_ = workgroups.z - 1u - workgroup.z${windowed ? ` + partialOfBlock(bounds.x / ${block}u)` : ''};
   let isSpan = partial_ >= u.headBlocks;
-  let firstKey = (min(partial_, u.headBlocks) + (max(partial_, u.headBlocks) - u.headBlocks) * ${spanBlocks}u) * ${block}u;
+  let firstKey = firstBlockOf(partial_) * ${block}u;
   if (last == 0u || firstKey >= last) { return; }
 ${values.setup}
 ${each(
